@@ -1,0 +1,25 @@
+"""Errors a user can cause. Each message is one line: the value, what was expected, and the fix.
+
+The command line prints them as ``error: ...`` without a traceback and exits with status 2. Broken
+invariants of our own are plain assertions, and do show a traceback.
+"""
+
+
+class UserError(Exception):
+    """Base of everything a user can cause and mend."""
+
+
+class ConfigError(UserError):
+    """A configuration file or override that does not fit its class."""
+
+
+class InputError(UserError):
+    """Input data that is missing, empty or unreadable."""
+
+
+class ArtifactError(UserError):
+    """An artifact directory that is missing, of the wrong kind, or changed since it was written."""
+
+
+class StageError(UserError):
+    """A stage that failed as a whole: too many bad records, a dead worker, a diverged loss."""
