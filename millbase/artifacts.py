@@ -167,7 +167,7 @@ def describe_input(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     owner = path if (path / MANIFEST).is_file() else path.parent if (path.parent / MANIFEST).is_file() else None
     if owner is not None and path.is_dir():
-        manifest = open_artifact(owner, verify=False)
+        manifest = open_artifact(owner)
         return {"path": text, "kind": manifest.kind, "digest": manifest.digest}
     if path.is_file():
         return {"path": text, "kind": "file", "digest": file_digest(path)}
