@@ -1,1 +1,1 @@
-"""Training: `training.pretrain` (Megatron-core) and `training.posttrain` (TRL); `training.load` opens what they write."""
+"""Training: `training.pretrain` (Megatron-core), `training.posttrain` (TRL), and `training.load`, which opens both."""

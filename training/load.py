@@ -5,7 +5,7 @@
     logits_BTV = model.logits(model.tokenizer("The capital of", return_tensors="pt").input_ids)
 
 An artifact's files are checked against its manifest first. Only safetensors weights are read and no code of a
-checkpoint is run (`trust_remote_code` stays off), so a checkpoint from a stranger can give bad answers but not run code.
+checkpoint is run (`trust_remote_code` stays off): a stranger's checkpoint can give bad answers but not run code.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class LoadedModel:
     """Longest sequence, in tokens, that the model was configured for."""
 
     def logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Next-token logits, without gradient: `[B, T]` token ids (and 0/1 mask, padding on either side) to `[B, T, V]`."""
+        """Next-token logits, without gradient: `[B, T]` ids (and a 0/1 mask; padding on either side) to `[B, T, V]`."""
         import torch
 
         device = self.model.device

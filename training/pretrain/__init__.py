@@ -1,0 +1,15 @@
+"""Pretraining with Megatron-core on token shards: tensor, pipeline, data and sequence parallelism, on GPUs or CPUs.
+
+    from training.pretrain import PretrainConfig, pretrain
+    pretrain(PretrainConfig(data={"tokens": "runs/tokens"}), "runs/pretrain")
+
+Where to look: `config` (every setting), `run` (start), `worker` (one rank), `train` (the loop), `engine` (model and
+optimizer), `order` and `shards` (which tokens when), `checkpoint` and `continuation` (saving, resuming), `hf` and
+`export` (Hugging Face), `model`, `spec`, `attention`, `norms`, `weights`, `optimizer`, `runtime` (Megatron's parts).
+"""
+
+from training.pretrain.config import PretrainConfig
+from training.pretrain.data import DocumentSpan, which_documents
+from training.pretrain.run import pretrain
+
+__all__ = ["DocumentSpan", "PretrainConfig", "pretrain", "which_documents"]

@@ -1,0 +1,159 @@
+"""Checkpoints of a run: Megatron's distributed format plus a small JSON of where the run stands.
+
+    checkpoints/step_00000200/     torch_dist shards of weights and optimizer, state.json, complete.json
+
+A checkpoint is written under another name and renamed when every rank is done and all is on the disk. It counts as
+complete when each file has the size and digest that `complete.json` says; the newest complete one is the latest.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from millbase.atomic import atomic_write, fsync_directory, fsync_tree
+from millbase.errors import ArtifactError
+from millbase.hashing import file_digest
+from millbase.log import get_logger
+
+logger = get_logger(__name__)
+
+STATE = "state.json"
+COMPLETE = "complete.json"
+METADATA = ".metadata"
+_PREFIX = "step_"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands, and what must fit for another to continue it."""
+
+    step: int
+    """Optimizer steps done."""
+    identity: dict[str, Any]
+    """`PretrainConfig.identity()`."""
+    dataset_digest: str
+    tokenizer_digest: str
+    vocab_size: int
+
+    def write(self, directory: Path) -> None:
+        """As `state.json` in a checkpoint."""
+        with atomic_write(directory / STATE, "w") as file:
+            json.dump(asdict(self), file, indent=1, sort_keys=True)
+
+    @staticmethod
+    def read(directory: Path) -> RunState:
+        """ArtifactError when the folder holds no checkpoint of ours."""
+        try:
+            return RunState(**json.loads((directory / STATE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ArtifactError(f"{directory}: not a pretraining checkpoint ({error}); check the path") from None
+
+
+def step_directory(checkpoints: Path, step: int) -> Path:
+    """Folder of the checkpoint after `step` optimizer steps."""
+    return checkpoints / f"{_PREFIX}{step:08d}"
+
+
+def complete_checkpoints(checkpoints: Path, verify: bool = True) -> list[Path]:
+    """Complete checkpoints, oldest first. `verify`: also compare the digests of their files."""
+    found = sorted(p for p in checkpoints.glob(f"{_PREFIX}*") if (p / COMPLETE).is_file())
+    return [p for p in found if not verify or is_complete(p)]
+
+
+def latest_checkpoint(checkpoints: Path) -> Path | None:
+    """The newest checkpoint whose files are whole."""
+    for directory in reversed(complete_checkpoints(checkpoints, verify=False)):
+        if is_complete(directory):
+            return directory
+        logger.warning("%s: damaged, the one before is used", directory)
+    return None
+
+
+def is_complete(directory: Path) -> bool:
+    """True when every file the checkpoint was finished with is there, unchanged."""
+    try:
+        listed = json.loads((directory / COMPLETE).read_text(encoding="utf-8"))
+        return all(
+            (directory / name).stat().st_size == item["bytes"] and file_digest(directory / name) == item["digest"]
+            for name, item in listed.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def finish(temporary: Path, final: Path) -> None:
+    """Digest, flush and rename a written checkpoint; one rank calls this after all are done."""
+    files = sorted(p for p in temporary.rglob("*") if p.is_file() and p.name != COMPLETE)
+    listed = {p.relative_to(temporary).as_posix(): {"bytes": p.stat().st_size, "digest": file_digest(p)} for p in files}
+    with atomic_write(temporary / COMPLETE, "w") as file:
+        json.dump(listed, file, indent=1)
+    fsync_tree(temporary)
+    shutil.rmtree(final, ignore_errors=True)
+    os.rename(temporary, final)
+    fsync_directory(final.parent)
+
+
+def prune(checkpoints: Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints, and what an interrupted save left."""
+    for directory in complete_checkpoints(checkpoints, verify=False)[:-keep]:
+        shutil.rmtree(directory, ignore_errors=True)
+    for directory in checkpoints.glob(f".{_PREFIX}*"):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+_SAFE_GLOBALS = {
+    ("torch", "Size"),
+    ("torch.serialization", "_get_layout"),
+    ("torch.distributed.checkpoint.metadata", "Metadata"),
+    ("torch.distributed.checkpoint.metadata", "MetadataIndex"),
+    ("torch.distributed.checkpoint.metadata", "StorageMeta"),
+    ("torch.distributed.checkpoint.metadata", "ChunkStorageMetadata"),
+    ("torch.distributed.checkpoint.metadata", "TensorStorageMetadata"),
+    ("torch.distributed.checkpoint.metadata", "BytesStorageMetadata"),
+    ("torch.distributed.checkpoint.metadata", "TensorProperties"),
+    ("torch.distributed.checkpoint.metadata", "_MEM_FORMAT_ENCODING"),
+    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+    ("torch.distributed.checkpoint.planner", "SavePlan"),
+    ("torch.distributed.checkpoint.planner", "TensorWriteData"),
+    ("torch.distributed.checkpoint.planner", "WriteItem"),
+    ("torch.distributed.checkpoint.planner", "WriteItemType"),
+}
+
+
+class _MetadataUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        dtype = module == "torch" and name in ("float32", "bfloat16", "float16", "int64", "int32", "uint8", "bool")
+        if dtype or (module, name) in _SAFE_GLOBALS:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which a checkpoint has no use for")
+
+
+def check_safe(directory: Path) -> None:
+    """Refuse a checkpoint whose pickled index could run code.
+
+    torch_dist keeps its index (`.metadata`) as a pickle, which torch unpickles without a check. We first read it with
+    an unpickler that knows the index's own classes only, and we refuse entries that are pickled objects instead of
+    tensors. The tensors and `common.pt` are read by torch with weights_only.
+
+    Raises:
+        ArtifactError: no index, a damaged one, or one that names anything else.
+    """
+    file = directory / METADATA
+    try:
+        metadata = _MetadataUnpickler(io.BytesIO(file.read_bytes())).load()
+        objects = [
+            name for name, item in metadata.state_dict_metadata.items() if type(item).__name__ == "BytesStorageMetadata"
+        ]
+    except Exception as error:  # a damaged pickle can raise anything
+        raise ArtifactError(f"{file}: not loaded, {error}; use a checkpoint from a source you trust") from None
+    if objects:
+        raise ArtifactError(
+            f"{file}: not loaded, {objects[0]} is a pickled object and not a tensor; use a checkpoint of this project"
+        )

@@ -1,0 +1,23 @@
+"""Normalisation that works with sequence parallelism, which Megatron's own torch fallback refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+class TorchNorm:
+    """Builds torch's RMSNorm (Zhang & Sennrich 2019) or LayerNorm, as the model's configuration says.
+
+    Under sequence parallelism each rank normalises its own part of the sequence, so the weights' gradients are
+    partial: `sequence_parallel` on a parameter makes Megatron's finalize_model_grads sum them over the ranks.
+    """
+
+    def __new__(cls, config: Any, hidden_size: int, eps: float = 1e-5, **_: Any) -> torch.nn.Module:  # type: ignore[misc]
+        """A norm over the last dimension, of `hidden_size`."""
+        kind = {"RMSNorm": torch.nn.RMSNorm, "LayerNorm": torch.nn.LayerNorm}[config.normalization]
+        norm = kind(hidden_size, eps=eps, dtype=config.params_dtype)
+        for parameter in norm.parameters():
+            parameter.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]
+        return norm

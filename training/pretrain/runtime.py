@@ -1,0 +1,109 @@
+"""Megatron-core 0.16 without Transformer Engine and Apex (`mend_without_te`), and without a GPU (`use_cpu`).
+
+`prepare()` once in a process, before anything of Megatron is built. With a GPU, `use_cpu` changes nothing, and with
+Transformer Engine or Apex installed, `mend_without_te` changes nothing: the same training code runs everywhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def prepare(threads: int) -> None:
+    """Make Megatron-core usable in this process; `threads` is the number of CPU threads torch may use."""
+    torch.set_num_threads(threads)
+    if not torch.cuda.is_available():
+        # Megatron compiles its small fused functions with torch.compile as it is imported: tens of seconds on a CPU
+        # for nothing gained. On a GPU the fusions stay.
+        from megatron.core.jit import disable_jit_fuser
+
+        disable_jit_fuser()
+        use_cpu()
+    mend_without_te()
+
+
+def mend_without_te() -> None:
+    """Give Megatron's optimizer what it expects of Apex or Transformer Engine."""
+    import megatron.core.optimizer as optimizer
+    import megatron.core.optimizer.clip_grads as clip
+    import megatron.core.optimizer.distrib_optimizer as distributed
+    from megatron.core.utils import local_multi_tensor_l2_norm, local_multi_tensor_scale
+
+    from training.pretrain.optimizer import FusedAdam
+
+    if optimizer.USING_PYTORCH_OPTIMIZER:
+        # The distributed optimizer cannot reload a checkpoint when its inner optimizer is torch's AdamW, which keeps
+        # `step` for each parameter; Apex keeps it for each group, and that path works.
+        optimizer.Adam, optimizer.USING_PYTORCH_OPTIMIZER = FusedAdam, False
+        distributed.Adam, distributed.HAVE_APEX_OR_TE, distributed.USING_APEX_OPTIMIZER = FusedAdam, True, True
+    # The fallbacks copy the norm of every gradient to the host, one after the other, and scale in a Python loop.
+    if clip.l2_norm_impl is local_multi_tensor_l2_norm:
+        clip.l2_norm_impl = _l2_norm
+    if clip.multi_tensor_scale_impl is local_multi_tensor_scale:
+        clip.multi_tensor_scale_impl = _scale
+
+
+def _l2_norm(_chunk: int, _overflow: Any, lists: list[list[torch.Tensor]], *_: Any) -> tuple[torch.Tensor, None]:
+    """Euclidean norm over all tensors of `lists[0]`, shape `[1]`; the signature of Apex's multi_tensor_l2norm."""
+    return torch.stack(torch._foreach_norm(lists[0])).norm().view(1), None
+
+
+def _scale(_chunk: int, _overflow: Any, lists: list[list[torch.Tensor]], scale: float) -> None:
+    """`lists[1] = lists[0] * scale`; the signature of Apex's multi_tensor_scale."""
+    torch._foreach_copy_(lists[1], torch._foreach_mul(lists[0], scale))
+
+
+def use_cpu() -> None:
+    """Point Megatron's hard-wired "cuda" device at the CPU. Does nothing when there is a GPU."""
+    if torch.cuda.is_available():
+        return
+    import megatron.core.tensor_parallel.random as rng
+
+    cpu = torch.device("cpu")
+    # Megatron makes tensors on "cuda" or on `current_device()`.
+    for name in ("empty", "zeros", "ones", "tensor"):
+        setattr(torch, name, _on_cpu(getattr(torch, name)))
+    _set(torch.Tensor, "cuda", lambda self, *args, **kwargs: self)
+    _set(torch.Tensor, "type", _cuda_type_for_megatron(torch.Tensor.type))
+    _set(torch.cuda, "current_device", lambda: cpu)
+    _set(torch.cuda, "synchronize", lambda *args: None)
+    # Random states are kept per device; here the CPU's generator is the only one.
+    _set(torch.cuda, "manual_seed", torch.default_generator.manual_seed)
+    _set(torch.cuda, "get_rng_state", lambda *args: torch.get_rng_state())
+    _set(rng, "_get_cuda_rng_state", lambda *args, **kwargs: torch.get_rng_state())
+    _set(rng, "_set_cuda_rng_state", lambda state, *args, **kwargs: torch.set_rng_state(state))
+
+
+def _set(owner: Any, name: str, value: Any) -> None:
+    setattr(owner, name, value)
+
+
+def _on_cpu(factory: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    @functools.wraps(factory)
+    def wrapped(*args: Any, **kwargs: Any) -> torch.Tensor:
+        if str(kwargs.get("device", "cpu")).startswith("cuda"):
+            kwargs["device"] = torch.device("cpu")
+        if kwargs.get("pin_memory"):
+            kwargs["pin_memory"] = False
+        return factory(*args, **kwargs)
+
+    return wrapped
+
+
+def _cuda_type_for_megatron(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Megatron's optimizers sort parameters by comparing `.type()` with "torch.cuda.FloatTensor" and the like."""
+
+    def type_(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        if isinstance(result, str):
+            caller = sys._getframe(1).f_globals.get("__name__", "")
+            if caller.startswith("megatron."):
+                return result.replace("torch.", "torch.cuda.")
+        return result
+
+    return type_
