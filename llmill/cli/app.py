@@ -1,0 +1,65 @@
+"""All commands in one place: what ``llmill --help`` lists."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmill.cli import chat, inspect, recipes
+from llmill.cli.components import component_command
+
+_MAKE = "Build one thing"
+_LOOK = "Look at what was built"
+_RUN = "Run a recipe"
+
+app = typer.Typer(
+    name="llmill",
+    help="The mill that grinds a web crawl into an aligned language model.",
+    epilog="Every command: --help. Add --debug anywhere to see the traceback of an error.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"llmill {installed('llmill')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _group(name: str, help_text: str, panel: str) -> typer.Typer:
+    group = typer.Typer(name=name, help=help_text, no_args_is_help=True, pretty_exceptions_enable=False)
+    app.add_typer(group, name=name, rich_help_panel=panel)
+    return group
+
+
+app.command("run", rich_help_panel=_RUN)(recipes.run)
+app.command("report", rich_help_panel=_RUN)(recipes.report)
+
+component_command(app, "web", "web", _MAKE)
+corpus = _group("corpus", "Build a corpus from WARC files and ask it questions.", _MAKE)
+component_command(corpus, "build", "corpus")
+component_command(corpus, "train-quality", "quality")
+corpus.command("explain")(inspect.explain)
+corpus.command("funnel")(inspect.funnel)
+tokenizer = _group("tokenizer", "Train a tokenizer.", _MAKE)
+component_command(tokenizer, "train", "tokenizer")
+tokens = _group("tokens", "Build token shards, or export them for Megatron.", _MAKE)
+component_command(tokens, "build", "tokens")
+tokens.command("export-megatron")(inspect.export_megatron)
+for _name in ("pretrain", "sft", "reward", "dpo", "ppo", "evaluate"):
+    component_command(app, _name, _name, _MAKE)
+
+app.command("compare", rich_help_panel=_LOOK)(inspect.compare)
+app.command("lineage", rich_help_panel=_LOOK)(inspect.lineage)
+app.command("chat", rich_help_panel=_LOOK)(chat.chat)

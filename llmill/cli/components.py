@@ -1,0 +1,75 @@
+"""A command per component: ``llmill sft [CONFIG.yaml] [key.sub=value ...] --out DIR``.
+
+``--help`` lists every configuration field with type, default and documentation, read from the component's
+configuration class (imported only then, or when the command runs).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperCommand
+
+from llmill.registry import KINDS
+from millbase.config import Config, describe, dump_yaml, load_config
+from millbase.errors import ConfigError
+
+_Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[CONFIG.yaml] [KEY=VALUE]...", help="YAML file, then fields that override it."),
+]
+_Out = Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the artifact.", show_default=False)]
+_Show = Annotated[bool, typer.Option("--print-config", help="Print the resolved configuration and exit.")]
+
+
+def component_command(group: typer.Typer, name: str, kind_name: str, panel: str | None = None) -> None:
+    """Add the command of one stage kind to ``group``."""
+    kind = KINDS[kind_name]
+
+    class _Command(TyperCommand):
+        """Help that ends with the configuration fields."""
+
+        def format_help(self, ctx: Any, formatter: Any) -> None:
+            super().format_help(ctx, formatter)
+            print_fields(kind.config_class())
+
+    def command(words: _Words = None, out: _Out = None, print_config: _Show = False) -> None:
+        config = read_config(kind.config_class(), words or [])
+        if print_config:
+            typer.echo(dump_yaml(config), nl=False)
+            return
+        if out is None:
+            raise ConfigError("--out is missing: give the directory to write, such as --out runs/mine")
+        kind.build_function()(config, out)
+        typer.echo(str(out))
+
+    group.command(name, help=kind.summary, cls=_Command, rich_help_panel=panel, no_args_is_help=True)(command)
+
+
+def read_config(cls: type[Config], words: list[str]) -> Config:
+    """The configuration that the words of a command line describe: at most one file, then overrides."""
+    files = [word for word in words if "=" not in word]
+    if len(files) > 1:
+        raise ConfigError(f"expected one configuration file, found {len(files)}: {' '.join(files)}; fields are KEY=VALUE")
+    return load_config(cls, files[0] if files else None, [word for word in words if "=" in word])
+
+
+def print_fields(cls: type[Config]) -> None:
+    """Every field of a configuration class on stdout."""
+    console = Console(highlight=False, file=sys.stdout)
+    table = Table(title=f"Configuration ({cls.__name__})", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.add_column("field", style="bold cyan", overflow="fold", ratio=3)
+    table.add_column("type", overflow="fold", ratio=2)
+    table.add_column("default", overflow="fold", ratio=2)
+    table.add_column("meaning", overflow="fold", ratio=6)
+    for field in describe(cls):
+        default = Text(field.default, style="bold yellow" if field.default == "required" else "green")
+        table.add_row(Text(field.name), Text(field.type), default, Text(field.doc))
+    console.print(table)

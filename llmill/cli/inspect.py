@@ -1,0 +1,69 @@
+"""Commands that read artifacts: explain, funnel, export-megatron, compare, lineage."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_Corpus = Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus artifact.", show_default=False)]
+
+
+def explain(
+    corpus: _Corpus,
+    document: Annotated[str, typer.Argument(metavar="URL_OR_ID", help="Page or document.", show_default=False)],
+) -> None:
+    """Say what became of a page: kept and where, or dropped by which step, why, at what value and threshold."""
+    typer.echo(_function("data_pipeline.corpus", "explain")(corpus, document))
+
+
+def funnel(corpus: _Corpus) -> None:
+    """Print how many pages each step read, dropped and kept, and the reasons."""
+    from llmill.funnel import print_funnel
+
+    print_funnel(corpus)
+
+
+def export_megatron(
+    tokens: Annotated[Path, typer.Argument(metavar="TOKENS", help="Token artifact.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the .bin and .idx files.")],
+) -> None:
+    """Write token shards as Megatron's .bin and .idx files, for other trainers."""
+    typer.echo(str(_function("data_pipeline.tokens", "export_megatron")(tokens, out)))
+
+
+def compare(
+    scores_a: Annotated[Path, typer.Argument(metavar="SCORES_A", help="Scores artifact.", show_default=False)],
+    scores_b: Annotated[Path, typer.Argument(metavar="SCORES_B", help="Scores artifact.", show_default=False)],
+) -> None:
+    """Compare two evaluations item by item: the paired difference B - A of every shared metric, with its interval."""
+    from llmill.comparison import print_comparison
+
+    print_comparison(scores_a, scores_b)
+
+
+def lineage(
+    path: Annotated[
+        str, typer.Argument(metavar="PATH[#ITEM]", help="Artifact, a file in one, or with #ITEM a scored item.")
+    ],
+    document: Annotated[
+        list[str] | None, typer.Option("--document", metavar="ID", help="Follow this document; may be repeated.")
+    ] = None,
+    sample: Annotated[int, typer.Option("--sample", min=0, help="Follow this many documents.")] = 0,
+    show: Annotated[bool, typer.Option("--show", help="Show the first bytes of each document's WARC record.")] = False,
+) -> None:
+    """Walk backwards from an artifact to what it was made of: scores, checkpoint, tokens, corpus, WARC record."""
+    from llmill.lineage import sample_documents, trace_document, walk
+    from llmill.lineage.show import print_lineage
+
+    place, _, item = path.partition("#")
+    tree = walk(place)
+    ids = [*([item] if item else []), *(document or [])]
+    ids += sample_documents(tree, sample) if sample else []
+    print_lineage(tree, [trace_document(tree, name) for name in ids], content=show)
+
+
+def _function(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,165 @@
+"""``run.json``: what ran, with what, where, for how long and how much memory; rewritten atomically as it happens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from llmill.recipe.graph import Graph, Stage
+from llmill.recipe.keys import Key
+from millbase.artifacts import open_artifact
+from millbase.atomic import write_json
+from millbase.errors import ArtifactError
+from millbase.hashing import value_digest
+from millbase.process import host_facts, package_versions
+
+RECORD = "run.json"
+SCHEMA_VERSION = 1
+
+
+class RunRecord:
+    """The record of the current run of a recipe; earlier figures of skipped stages are kept."""
+
+    def __init__(self, graph: Graph, command: list[str]) -> None:
+        self.path = graph.out / RECORD
+        self.previous = read_record(self.path)
+        self._graph = graph
+        self.data: dict[str, Any] = {
+            "schema": SCHEMA_VERSION,
+            "name": graph.recipe.name,
+            "description": graph.recipe.description,
+            "recipe": {"path": str(graph.path), "digest": value_digest(graph.recipe.to_dict())},
+            "inputs": graph.recipe.inputs,
+            "command": command,
+            "status": "running",
+            "started": time.time(),
+            "ended": None,
+            "git": git_state(),
+            "versions": package_versions(),
+            "host": host_facts(),
+            "forced": [],
+            "stages": {name: self._initial(stage) for name, stage in graph.stages.items()},
+            "gates": [],
+        }
+
+    def _initial(self, stage: Stage) -> dict[str, Any]:
+        kept = dict(self.previous.get("stages", {}).get(stage.name, {}))
+        kept.update(kind=stage.kind.name, needs=list(stage.needs), config=stage.config.to_dict())
+        if kept.get("status") == "skipped":
+            kept["status"] = "finished"
+        return {"status": "pending", "attempts": 0, "seconds": 0.0, "peak_rss_bytes": 0, **kept}
+
+    def interrupted_force(self, start: str) -> list[str] | None:
+        """Stages that an interrupted run with the same ``--from`` had still to rerun; None when there was none."""
+        forced = self.previous.get("forced") or {}
+        unfinished = self.previous.get("status") != "finished"
+        return list(forced["pending"]) if unfinished and forced and forced.get("from") == start else None
+
+    def set_forced(self, start: str | None, pending: list[str]) -> None:
+        """Remember what ``--from`` still has to rerun."""
+        self.data["forced"] = {"from": start, "pending": pending} if start else {}
+
+    def begin(self, name: str, key: Key, reason: str, log: Path) -> None:
+        """A stage starts. Time of an earlier, interrupted attempt at the same key counts on."""
+        stage = self.data["stages"][name]
+        continued = stage["status"] in ("running", "interrupted") and stage.get("key") == key.digest
+        before = stage["seconds"] if continued else 0.0
+        peak = stage["peak_rss_bytes"] if continued else 0
+        stage.update(
+            status="running",
+            reason=reason,
+            key=key.digest,
+            attempts=stage["attempts"] + 1 if continued else 1,
+            started=time.time(),
+            ended=None,
+            seconds=before,
+            seconds_before=before,
+            peak_rss_bytes=peak,
+            log=str(log),
+            error=None,
+        )
+        self.write()
+
+    def sample(self, name: str, seconds: float, peak: int) -> None:
+        """A running stage's figures so far; written so that they survive a kill."""
+        stage = self.data["stages"][name]
+        stage["seconds"] = round(stage["seconds_before"] + seconds, 3)
+        stage["peak_rss_bytes"] = max(stage["peak_rss_bytes"], peak)
+
+    def end(self, name: str, status: str, error: str | None = None) -> None:
+        """A stage finished, failed or was interrupted."""
+        stage = self.data["stages"][name]
+        stage.update(status=status, ended=time.time(), error=error)
+        stage.pop("seconds_before", None)
+        self._note_artifact(name)
+        self.write()
+
+    def skip(self, name: str, reason: str) -> None:
+        """A stage was already finished; its figures are those of the run that made it."""
+        self.data["stages"][name].update(status="skipped", reason=reason)
+        self._note_artifact(name)
+        self.write()
+
+    def _note_artifact(self, name: str) -> None:
+        try:
+            manifest = open_artifact(self._graph.stages[name].out, verify=False)
+        except ArtifactError:
+            return
+        artifact = {"path": str(manifest.path), "kind": manifest.kind, "digest": manifest.digest}
+        self.data["stages"][name]["artifact"] = artifact
+
+    def finish(self, status: str) -> None:
+        """The run ended: ``finished``, ``failed`` or ``interrupted``. Collects the gates of all scores."""
+        stages = self.data["stages"]
+        for stage in stages.values():
+            if stage["status"] == "running":  # left by a run that was killed, and not selected by this one
+                stage["status"] = "interrupted"
+        self.data.update(status=status, ended=time.time(), gates=collect_gates(self._graph))
+        self.data["seconds"] = round(self.data["ended"] - self.data["started"], 3)
+        self.data["stage_seconds"] = round(sum(stage["seconds"] for stage in stages.values()), 3)
+        self.data["peak_rss_bytes"] = max((stage["peak_rss_bytes"] for stage in stages.values()), default=0)
+        self.write()
+
+    def write(self) -> None:
+        """Write the record."""
+        write_json(self.path, self.data)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """An earlier record, or an empty mapping."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return record
+    except (OSError, ValueError):
+        return {}
+
+
+def collect_gates(graph: Graph) -> list[dict[str, Any]]:
+    """Gates of every finished ``scores`` artifact, each with the name of its stage."""
+    gates: list[dict[str, Any]] = []
+    for name, stage in graph.stages.items():
+        try:
+            manifest = open_artifact(stage.out, verify=False)
+        except ArtifactError:
+            continue
+        if manifest.kind == "scores":
+            scores = json.loads((manifest.path / "scores.json").read_text(encoding="utf-8"))
+            gates += [{"stage": name, **gate} for gate in scores.get("gates", [])]
+    return gates
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the checkout the code runs from, and whether it has changes; None outside a checkout."""
+    root = Path(__file__).resolve().parent.parent.parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,209 @@
+"""The loop: one stage after the other, each in its own process, with a lock on the run directory."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from llmill.recipe.graph import Graph, Stage
+from llmill.recipe.keys import Digests
+from llmill.recipe.plan import STATE_DIRECTORY, Decision, decide, mark_started, plan, read_state, state_path
+from llmill.recipe.process import Outcome, run_worker
+from llmill.recipe.record import RunRecord
+from llmill.recipe.summary import print_plan, print_summary, say
+from millbase.atomic import write_json
+from millbase.errors import StageError, UserError
+
+EXIT_FAILED = 1
+"""A stage failed."""
+EXIT_GATES = 3
+"""Every stage finished, and a gate did not pass."""
+EXIT_INTERRUPTED = 130
+_RECORD_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line may ask of a run."""
+
+    start: str | None = None
+    """``--from``: rerun this stage and all that needs it."""
+    until: str | None = None
+    """``--until``: run only this stage and what it needs."""
+    dry_run: bool = False
+    """Print what would run and why; change nothing."""
+    ignore_code: bool = False
+    """Do not rerun finished stages only because their code changed."""
+    verbose: bool = True
+    """Show the output of stages on the terminal."""
+
+
+def run_recipe(graph: Graph, options: RunOptions | None = None) -> int:
+    """Run a recipe. Returns the exit status: 0, 1 (a stage failed), 3 (a gate failed) or 130 (interrupted).
+
+    Raises ConfigError for unknown stage names and StageError when another run holds the directory.
+    """
+    options = options or RunOptions()
+    selected = graph.ancestors(options.until) if options.until else set(graph.stages)
+    forced = graph.descendants(options.start) & selected if options.start else set()
+    if options.start and options.start not in selected:
+        raise StageError(f"--from {options.start}: --until {options.until} does not need it, so nothing would be rerun")
+    state = graph.out / STATE_DIRECTORY
+    if options.dry_run:
+        decisions = plan(graph, Digests(state / "digests.json"), selected, forced, ignore_code=options.ignore_code)
+        print_plan(graph, decisions)
+        return 0
+    state.mkdir(parents=True, exist_ok=True)
+    with _locked(graph.out):
+        return _Run(graph, options, selected, forced).run()
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    with open(directory / STATE_DIRECTORY / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StageError(
+                f"another llmill is running in {str(directory)!r}; wait for it, stop it, or give another --out"
+            ) from None
+        yield
+
+
+class _Run:
+    """One run of a graph; what the loop carries along."""
+
+    def __init__(self, graph: Graph, options: RunOptions, selected: set[str], forced: set[str]) -> None:
+        self.graph, self.options = graph, options
+        self.names = [name for name in graph.stages if name in selected]
+        self.digests = Digests(graph.out / STATE_DIRECTORY / "digests.json")
+        self.record = RunRecord(graph, sys.argv)
+        self.continued = self.record.interrupted_force(options.start) if options.start else None
+        pending = forced if self.continued is None else set(self.continued) & forced
+        self.pending = [name for name in self.names if name in pending]
+        self.record.set_forced(options.start, self.pending)
+        self.ran: set[str] = set()
+
+    def run(self) -> int:
+        """All stages; see ``run_recipe``."""
+        self.record.write()
+        status = "finished"
+        try:
+            for index, name in enumerate(self.names):
+                if not self._stage(self.graph.stages[name], f"[{index + 1}/{len(self.names)}]"):
+                    status = "failed"
+                    break
+        except KeyboardInterrupt:
+            status = "interrupted"
+        except UserError:
+            self.record.finish("failed")
+            raise
+        self.record.finish(status)
+        print_summary(self.graph, self.record.data, self.ran)
+        if status == "interrupted":
+            return EXIT_INTERRUPTED
+        if status == "failed":
+            return EXIT_FAILED
+        mine = [gate for gate in self.record.data["gates"] if gate["stage"] in self.names]
+        return 0 if all(gate["passed"] for gate in mine) else EXIT_GATES
+
+    def _stage(self, stage: Stage, position: str) -> bool:
+        decision = decide(
+            stage, self.graph, self.digests, forced=self.pending, ignore_code=self.options.ignore_code
+        )
+        self.digests.save()
+        if decision.action == "skip":
+            say(f"{position} {stage.name}: skipped, {decision.reason}")
+            self.record.skip(stage.name, decision.reason)
+            return True
+        log = self.graph.out / "logs" / f"{stage.name}.log"
+        say(f"{position} {stage.name} ({stage.kind.name}): {decision.reason}", style="bold cyan")
+        self._prepare(stage, decision, log)
+        outcome = self._execute(stage, log)
+        error = _failure(outcome, state_path(self.graph, stage.name, "error"))
+        self.record.end(stage.name, "failed" if error else "finished", error)
+        if error:
+            say(f"error: stage {stage.name!r} failed: {error} (full log: {log})", style="bold red")
+            return False
+        self.ran.add(stage.name)
+        if stage.name in self.pending:
+            self.pending.remove(stage.name)
+            self.record.set_forced(self.options.start, self.pending)
+            self.record.write()
+        return True
+
+    def _prepare(self, stage: Stage, decision: Decision, log: Path) -> None:
+        assert decision.key is not None, "a stage runs only after its upstream stages"
+        # a forced stage starts from nothing once; after an interruption of the forced run it continues
+        first_time = stage.name in self.pending and (self.continued is None or stage.name != self._resumable())
+        mark_started(self.graph, stage, decision.key, fresh=first_time)
+        state_path(self.graph, stage.name, "error").unlink(missing_ok=True)
+        job = {
+            "kind": asdict(stage.kind),
+            "config": stage.config.to_dict(),
+            "out": str(stage.out),
+            "key": asdict(decision.key),
+            "finished": str(state_path(self.graph, stage.name)),
+            "error": str(state_path(self.graph, stage.name, "error")),
+            "runner": os.getpid(),
+        }
+        write_json(state_path(self.graph, stage.name, "job"), job)
+        _mark_log(log, stage.name, decision.reason)
+        self.record.begin(stage.name, decision.key, decision.reason, log)
+
+    def _resumable(self) -> str | None:
+        """The forced stage that was running when the earlier run was interrupted."""
+        return self.continued[0] if self.continued else None
+
+    def _execute(self, stage: Stage, log: Path) -> Outcome:
+        written = time.monotonic()
+
+        def on_sample(seconds: float, peak: int) -> None:
+            nonlocal written
+            self.record.sample(stage.name, seconds, peak)
+            if time.monotonic() - written > _RECORD_SECONDS:
+                written = time.monotonic()
+                self.record.write()
+
+        job = state_path(self.graph, stage.name, "job")
+        try:
+            outcome = run_worker([sys.executable, "-m", "llmill.recipe.worker", str(job)], log, on_sample)
+        except KeyboardInterrupt:
+            self.record.end(stage.name, "interrupted")
+            raise
+        state = read_state(self.graph, stage.name) if outcome.returncode == 0 else None
+        peak = max(outcome.peak_rss_bytes, (state or {}).get("peak_rss_bytes", 0))  # short stages fall between samples
+        self.record.sample(stage.name, outcome.seconds, peak)
+        return outcome
+
+
+def _mark_log(log: Path, name: str, reason: str) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "a", encoding="utf-8") as file:
+        file.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {name}: {reason}\n")
+
+
+def _failure(outcome: Outcome, error_file: Path) -> str | None:
+    """One line on why a worker failed; None when it did not."""
+    if outcome.returncode == 0:
+        return None
+    try:
+        reported: dict[str, Any] = json.loads(error_file.read_text(encoding="utf-8"))
+        return str(reported["error"])
+    except (OSError, ValueError, KeyError):
+        pass
+    if outcome.returncode >= 0:
+        return f"its process ended with exit status {outcome.returncode} and no message"
+    name = signal.Signals(-outcome.returncode).name
+    memory = f"peak memory {outcome.peak_rss_bytes / 2**30:.1f} GiB"
+    cause = "often the kernel, out of memory" if name == "SIGKILL" else "a crash in native code or an outside signal"
+    return f"its process was ended by {name} ({cause}; {memory})"

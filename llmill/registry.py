@@ -1,0 +1,173 @@
+"""Stage kinds: which configuration class and which function build each kind of artifact.
+
+Paths are ``module:name`` strings, resolved only when a kind is used, so that listing kinds costs no import
+of torch. A recipe may also name any function of its own as ``my_package.my_module:build_thing``; its
+``config`` parameter's annotation is then the configuration class.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from millbase.config import Config, suggest
+from millbase.errors import ConfigError
+
+Build = Callable[[Any, str | Path], Path]
+
+
+@dataclass(frozen=True)
+class StageKind:
+    """One kind of stage a recipe can run."""
+
+    name: str
+    config: str | None
+    """``module:Class`` of the configuration; None: the annotation of the build function's first parameter."""
+    build: str
+    """``module:function`` called as ``build(config, out)``."""
+    artifact: str | None
+    """Kind of the artifact it writes; None when only the function knows."""
+    summary: str
+    """One line for help texts."""
+
+    def config_class(self) -> type[Config]:
+        """Import and return the configuration class. ConfigError when there is none."""
+        if self.config is not None:
+            cls = _resolve(self.config, self.name)
+        else:
+            cls = _annotated_config(_resolve(self.build, self.name), self.build)
+        if not (isinstance(cls, type) and issubclass(cls, Config)):
+            raise ConfigError(f"stage kind {self.name!r}: {cls!r} is not a subclass of millbase.config.Config")
+        return cls
+
+    def build_function(self) -> Build:
+        """Import and return the function that writes the artifact."""
+        function: Build = _resolve(self.build, self.name)
+        return function
+
+
+KINDS: dict[str, StageKind] = {
+    kind.name: kind
+    for kind in (
+        StageKind(
+            "web",
+            "data_pipeline.synthetic:SyntheticWebConfig",
+            "data_pipeline.synthetic:build_synthetic_web",
+            "synthetic-web",
+            "Write the synthetic web: WARC files, the truth about each page, instructions, preferences, tasks.",
+        ),
+        StageKind(
+            "quality",
+            "data_pipeline.quality:QualityModelConfig",
+            "data_pipeline.quality:train_quality",
+            "quality-model",
+            "Train the fastText quality classifier.",
+        ),
+        StageKind(
+            "corpus",
+            "data_pipeline.corpus:CorpusConfig",
+            "data_pipeline.corpus:build_corpus",
+            "corpus",
+            "Turn WARC files into a clean, deduplicated Arrow corpus.",
+        ),
+        StageKind(
+            "tokenizer",
+            "data_pipeline.tokenizer:TokenizerConfig",
+            "data_pipeline.tokenizer:train_tokenizer",
+            "tokenizer",
+            "Train a byte-level BPE tokenizer with a chat template.",
+        ),
+        StageKind(
+            "tokens",
+            "data_pipeline.tokens:TokensConfig",
+            "data_pipeline.tokens:build_tokens",
+            "tokens",
+            "Tokenise a corpus into memory-mapped Arrow token shards.",
+        ),
+        StageKind(
+            "pretrain",
+            "training.pretrain:PretrainConfig",
+            "training.pretrain:pretrain",
+            "checkpoint",
+            "Pretrain a language model with Megatron-core.",
+        ),
+        StageKind(
+            "sft",
+            "training.posttrain.sft:SftConfig",
+            "training.posttrain.sft:train_sft",
+            "checkpoint",
+            "Fine-tune on instructions, assistant tokens only.",
+        ),
+        StageKind(
+            "reward",
+            "training.posttrain.reward:RewardConfig",
+            "training.posttrain.reward:train_reward",
+            "reward-model",
+            "Train a reward model on preference pairs.",
+        ),
+        StageKind(
+            "dpo",
+            "training.posttrain.dpo:DpoConfig",
+            "training.posttrain.dpo:train_dpo",
+            "checkpoint",
+            "Align with direct preference optimisation.",
+        ),
+        StageKind(
+            "ppo",
+            "training.posttrain.ppo:PpoConfig",
+            "training.posttrain.ppo:train_ppo",
+            "checkpoint",
+            "Align with PPO against a reward model.",
+        ),
+        StageKind(
+            "evaluate",
+            "evaluation:EvaluationConfig",
+            "evaluation:evaluate",
+            "scores",
+            "Score a checkpoint, compare it with the previous stage, and judge its gates.",
+        ),
+        StageKind(
+            "report",
+            "llmill.report:ReportConfig",
+            "llmill.report:build_report",
+            "report",
+            "Write one self-contained HTML page about a run.",
+        ),
+    )
+}
+
+
+def get_kind(name: str) -> StageKind:
+    """The kind called ``name``, or a user's own ``module:function``. ConfigError suggests the nearest name."""
+    if name in KINDS:
+        return KINDS[name]
+    if ":" in name:
+        if str(Path.cwd()) not in sys.path:  # a user's own module lies in the working directory, as for python -m
+            sys.path.insert(0, str(Path.cwd()))
+        return StageKind(name, None, name, None, f"The function {name}.")
+    raise ConfigError(f"unknown stage kind {name!r}{suggest(name, sorted(KINDS))}")
+
+
+def _resolve(path: str, kind: str) -> Any:
+    module_name, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"stage kind {kind!r} needs the module {error.name!r}, which is not installed; install it or fix the name"
+        ) from None
+    except AttributeError:
+        raise ConfigError(f"stage kind {kind!r}: module {module_name!r} has no {name!r}") from None
+
+
+def _annotated_config(function: Any, path: str) -> Any:
+    hints = typing.get_type_hints(function)
+    hints.pop("return", None)
+    if not hints:
+        raise ConfigError(f"stage function {path!r} must annotate its config parameter with a Config class")
+    return hints.get("config", next(iter(hints.values())))

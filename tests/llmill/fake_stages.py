@@ -1,0 +1,79 @@
+"""Tiny stages for the runner's tests: they write text, wait, fail, take memory, or write gates, as they are told.
+
+The tests copy this file into the working directory and name its functions in recipes, as a user would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from millbase.artifacts import create_artifact
+from millbase.config import Config
+from millbase.errors import InputError
+
+
+class TextConfig(Config):
+    """Writes words into a file."""
+
+    text: str = "hello"
+    """What to write."""
+    sources: list[str] = Field(default_factory=list)
+    """Directories of other stages, or files, whose text stands first."""
+    upper: bool = False
+    """Whether to write capitals."""
+    pause: float = 0.0
+    """Seconds to wait between the two halves of the work."""
+    fail: str | None = None
+    """``user``, ``bug``, ``kill``: how to fail."""
+    gates: list[dict[str, Any]] = Field(default_factory=list)
+    """Gates to write into scores.json."""
+
+
+def build_text(config: TextConfig, out: str | Path) -> Path:
+    """Write ``text.txt``: the sources' texts, then our own; the first half survives a kill."""
+    artifacts = {f"s{index}": source for index, source in enumerate(config.sources)}
+    with create_artifact(out, kind="scores" if config.gates else "text", config=config, inputs=artifacts) as artifact:
+        _fail(config)
+        half = artifact.path / "half.txt"
+        trace = Path(out).parent / "trace.txt"
+        with open(trace, "a") as file:
+            file.write(f"{Path(out).name} {'resumed' if half.exists() else 'started'} {os.getpid()}\n")
+        if not half.exists():
+            parts = [_read(Path(source)) for source in config.sources]
+            half.write_text(" ".join([*parts, config.text]))
+        time.sleep(config.pause)
+        text = half.read_text()
+        (artifact.path / "text.txt").write_text(text.upper() if config.upper else text)
+        if config.gates:
+            (artifact.path / "scores.json").write_text(json.dumps({"schema": 1, "gates": config.gates}))
+    return Path(out)
+
+
+def build_with_child(config: TextConfig, out: str | Path) -> Path:
+    """Start a child that outlives a careless parent, then wait."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    Path(out).parent.joinpath("child.pid").write_text(str(child.pid))
+    time.sleep(config.pause)
+    return build_text(config, out)
+
+
+def _read(path: Path) -> str:
+    return (path / "text.txt").read_text() if path.is_dir() else path.read_text()
+
+
+def _fail(config: TextConfig) -> None:
+    if config.fail == "user":
+        raise InputError("file 'x' is empty; give one with text")
+    if config.fail == "bug":
+        raise ZeroDivisionError("by nought")
+    if config.fail == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
