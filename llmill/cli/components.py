@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
 from rich.text import Text
 from typer.core import TyperCommand
 
@@ -26,6 +25,9 @@ _Words = Annotated[
     typer.Argument(metavar="[CONFIG.yaml] [KEY=VALUE]...", help="YAML file, then fields that override it."),
 ]
 _Out = Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the artifact.", show_default=False)]
+_File = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The YAML file, for those who like to name it.", show_default=False)
+]
 _Show = Annotated[bool, typer.Option("--print-config", help="Print the resolved configuration and exit.")]
 
 
@@ -40,7 +42,10 @@ def component_command(group: typer.Typer, name: str, kind_name: str, panel: str 
             super().format_help(ctx, formatter)
             print_fields(kind.config_class())
 
-    def command(words: _Words = None, out: _Out = None, print_config: _Show = False) -> None:
+    def command(words: _Words = None, out: _Out = None, print_config: _File = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The YAML file, for those who like to name it.", show_default=False)
+]
+_Show = False) -> None:
         config = read_config(kind.config_class(), words or [])
         if print_config:
             typer.echo(dump_yaml(config), nl=False)
@@ -57,19 +62,22 @@ def read_config(cls: type[Config], words: list[str]) -> Config:
     """The configuration that the words of a command line describe: at most one file, then overrides."""
     files = [word for word in words if "=" not in word]
     if len(files) > 1:
-        raise ConfigError(f"expected one configuration file, found {len(files)}: {' '.join(files)}; fields are KEY=VALUE")
+        raise ConfigError(
+            f"expected one configuration file, found {len(files)}: {' '.join(files)}; fields are KEY=VALUE"
+        )
     return load_config(cls, files[0] if files else None, [word for word in words if "=" in word])
 
 
 def print_fields(cls: type[Config]) -> None:
-    """Every field of a configuration class on stdout."""
+    """Every field of a configuration class on stdout: name, type and default on a line, its meaning below."""
     console = Console(highlight=False, file=sys.stdout)
-    table = Table(title=f"Configuration ({cls.__name__})", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    table.add_column("field", style="bold cyan", overflow="fold", ratio=3)
-    table.add_column("type", overflow="fold", ratio=2)
-    table.add_column("default", overflow="fold", ratio=2)
-    table.add_column("meaning", overflow="fold", ratio=6)
+    console.print(Text(f"Configuration ({cls.__name__}); in YAML, or as KEY=VALUE:\n", style="bold"))
     for field in describe(cls):
-        default = Text(field.default, style="bold yellow" if field.default == "required" else "green")
-        table.add_row(Text(field.name), Text(field.type), default, Text(field.doc))
-    console.print(table)
+        line = Text(f"  {field.name}", style="bold cyan")
+        line.append(f"  {field.type}", style="not bold yellow")
+        if field.default == "required":
+            line.append("  required", style="bold red")
+        elif field.default:
+            line.append(f"  = {field.default}", style="not bold green")
+        console.print(line, soft_wrap=True)
+        console.print(Padding(Text(field.doc), (0, 0, 0, 6)))

@@ -16,7 +16,21 @@ def explain(
     document: Annotated[str, typer.Argument(metavar="URL_OR_ID", help="Page or document.", show_default=False)],
 ) -> None:
     """Say what became of a page: kept and where, or dropped by which step, why, at what value and threshold."""
-    typer.echo(_function("data_pipeline.corpus", "explain")(corpus, document))
+    for row in _function("data_pipeline.corpus", "explain")(corpus, document):
+        typer.echo(describe_page(row))
+
+
+def describe_page(row: dict[str, Any]) -> str:
+    """One row of ``explain`` in words."""
+    place = f"{row['warc_file']}, offset {row['warc_offset']}, length {row['warc_length']}"
+    lines = [f"{row['status']}: {row['url']} ({row['id']})", f"  record: {place}", f"  source: {row['source']}"]
+    if row["status"] == "dropped":
+        measured = "" if row.get("value") is None else f": {row['value']:g}"
+        limit = "" if row.get("threshold") is None else f" (threshold {row['threshold']:g})"
+        lines.insert(1, f"  step {row['step']}, reason {row['reason']}{measured}{limit}")
+        if row.get("detail"):
+            lines.insert(2, f"  {row['detail']}")
+    return "\n".join(lines)
 
 
 def funnel(corpus: _Corpus) -> None:
@@ -38,7 +52,7 @@ def compare(
     scores_a: Annotated[Path, typer.Argument(metavar="SCORES_A", help="Scores artifact.", show_default=False)],
     scores_b: Annotated[Path, typer.Argument(metavar="SCORES_B", help="Scores artifact.", show_default=False)],
 ) -> None:
-    """Compare two evaluations item by item: the paired difference B - A of every shared metric, with its interval."""
+    """Compare two evaluations item by item: the paired difference A - B of every shared metric, with interval."""
     from llmill.comparison import print_comparison
 
     print_comparison(scores_a, scores_b)

@@ -58,7 +58,8 @@ def trace_document(tree: Node, document: str) -> DocumentTrace:
             continue
         file, index, row = found
         trace.rows.append(f"{file}, row {index}: {len(row['text'])} characters from {row['source']!r}")
-        trace.record = WarcRecord(row["warc_file"], row["warc_offset"], row["warc_length"], row["url"])
+        recorded = f"{corpus.stats.get('warc_root', '')}{row['warc_file']}"
+        trace.record = WarcRecord(recorded, row["warc_offset"], row["warc_length"], row["url"])
         trace.record.found = _locate(trace.record.file, corpus, tree)
         break
     if not (trace.rows or trace.items):
@@ -97,7 +98,7 @@ def read_record(record: WarcRecord) -> tuple[dict[str, str], bytes]:
     with open(record.found, "rb") as file:
         file.seek(record.offset)
         found = next(iter(ArchiveIterator(file, parse_http=False)), None)
-        headers = {key: value for key, value in found.headers.items()} if found is not None else {}
+        headers = dict(found.headers.items()) if found is not None else {}
         content = found.reader.read(_SHOWN_BYTES) if found is not None else b""
     if headers.get("WARC-Target-URI", "").strip("<>") != record.url:
         raise ArtifactError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -15,7 +16,8 @@ from millbase.errors import ArtifactError
 
 def print_lineage(tree: Node, traces: Sequence[DocumentTrace] = (), *, content: bool = False) -> None:
     """Print the artifacts behind ``tree`` and the traces; ``content``: with the first bytes of each record."""
-    console = Console(highlight=False, soft_wrap=True)
+    # on a pipe nothing is cut: rich would shorten lines to 80 columns
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     console.print(_artifact_tree(tree))
     for trace in traces:
         console.print(_document_tree(trace, content=content))
@@ -80,4 +82,6 @@ def _add_content(branch: Tree, trace: DocumentTrace) -> None:
 def _printable(content: bytes) -> str:
     """Text of page bytes, without control characters that could move the cursor or recolour the terminal."""
     text = content.decode("utf-8", errors="replace").replace("\r\n", "\n")
-    return "".join(character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text
+    )

@@ -138,7 +138,9 @@ def _remote_state(url: str) -> str:
         paths = filesystem.glob(path) if any(mark in path for mark in "*?[") else [path]
         return value_digest([[item, filesystem.ukey(item)] for item in sorted(paths)])
     except (OSError, ImportError, ValueError) as error:
-        raise ArtifactError(f"cannot ask for the state of {url!r} ({error}); check the address and your credentials") from None
+        raise ArtifactError(
+            f"cannot ask for the state of {url!r} ({error}); check the address and your credentials"
+        ) from None
 
 
 def _without_run(value: Any, run: Path) -> Any:

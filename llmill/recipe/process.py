@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import fcntl
 import os
 import pty
@@ -160,7 +161,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _kill_group(group: int) -> None:
     """End whatever the worker left behind (it led its own session)."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

@@ -49,7 +49,9 @@ def _substitute_text(text: str, lookup: Callable[[str], Any]) -> Any:
     def fill(match: re.Match[str]) -> str:
         found = lookup(match.group(1).strip())
         if isinstance(found, (list, dict)):
-            raise ConfigError(f"{text!r}: {match.group(0)} is a {type(found).__name__} and cannot stand inside a string")
+            raise ConfigError(
+                f"{text!r}: {match.group(0)} is a {type(found).__name__} and cannot stand inside a string"
+            )
         return str(found)
 
     return _REFERENCE.sub(fill, text).replace("$${", "${")

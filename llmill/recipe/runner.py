@@ -117,9 +117,7 @@ class _Run:
         return 0 if all(gate["passed"] for gate in mine) else EXIT_GATES
 
     def _stage(self, stage: Stage, position: str) -> bool:
-        decision = decide(
-            stage, self.graph, self.digests, forced=self.pending, ignore_code=self.options.ignore_code
-        )
+        decision = decide(stage, self.graph, self.digests, forced=self.pending, ignore_code=self.options.ignore_code)
         self.digests.save()
         if decision.action == "skip":
             say(f"{position} {stage.name}: skipped, {decision.reason}")

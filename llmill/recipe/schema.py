@@ -1,14 +1,14 @@
 """The recipe file: a name, inputs that can be set from the command line, and stages.
 
-    name: demo
-    inputs:
-      crawl: [crawl/*.warc.gz]        # llmill run RECIPE inputs.crawl='a/*.warc.gz,b/*.warc.gz'
-    stages:
-      corpus:
-        run: corpus                   # a stage kind
-        file: ../corpus/web.yaml      # optional, relative to the recipe
-        config: {warc: "${input.crawl}"}
-        set: {minhash.threshold: 0.8} # dotted keys, applied last
+name: demo
+inputs:
+  crawl: [crawl/*.warc.gz]        # llmill run RECIPE inputs.crawl='a/*.warc.gz,b/*.warc.gz'
+stages:
+  corpus:
+    run: corpus                   # a stage kind
+    file: ../corpus/web.yaml      # optional, relative to the recipe
+    config: {warc: "${input.crawl}"}
+    set: {minhash.threshold: 0.8} # dotted keys, applied last
 """
 
 from __future__ import annotations

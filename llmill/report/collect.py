@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llmill.funnel import read_funnel
 from llmill.recipe.record import RECORD, git_state, read_record
 from llmill.report.config import ReportConfig
 from millbase.artifacts import Manifest, open_artifact
@@ -98,7 +99,7 @@ def collect(config: ReportConfig) -> ReportData:
         ],
         samples=samples,
         sample_stages=sample_stages,
-        funnels={name: _json(item, "funnel.json") for name, item in corpora.items() if "funnel.json" in item.files},
+        funnels={name: read_funnel(item) for name, item in corpora.items()},
         precision={
             name: _precision(item, config.max_examples)
             for name, item in corpora.items()
@@ -131,7 +132,9 @@ def _json(manifest: Manifest, name: str) -> Any:
     try:
         return json.loads((manifest.path / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{str(manifest.path / name)!r} cannot be read ({error}); build the artifact again") from None
+        raise ArtifactError(
+            f"{str(manifest.path / name)!r} cannot be read ({error}); build the artifact again"
+        ) from None
 
 
 def _precision(manifest: Manifest, examples: int) -> list[dict[str, Any]]:

@@ -71,7 +71,7 @@ def _thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def draw(curves: dict[str, list[tuple[float, float]]], title: str) -> str:
     """An SVG element with the curves over steps."""
-    settings = {"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif", "font.size": 9}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif", "font.size": 9}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(3.6, 2.1))
         axes = figure.add_subplot()

@@ -91,12 +91,13 @@ def _write_corpus(out: Path, web: Path, pages: dict[str, str]) -> None:
                 "text": f"Page of {name}.",
                 "url": url,
                 "source": "web",
-                "warc_file": str(warc),
+                "warc_file": warc.name,
                 "warc_offset": offsets[url][0],
                 "warc_length": offsets[url][1],
             }
             for name, url in pages.items()
         ]
+        artifact.stats["warc_root"] = f"{warc.parent}/"
         _write_arrow(artifact.path / "data" / "part-0.arrow", pa.Table.from_pylist(rows))
         funnel = [
             {"step": "read", "read": 1200, "dropped": 140, "kept": 1060, "reasons": {"pdf": 40, "empty": 100}},
@@ -105,8 +106,8 @@ def _write_corpus(out: Path, web: Path, pages: dict[str, str]) -> None:
             {"step": "gopher_quality", "read": 820, "dropped": 110, "kept": 710, "reasons": {"few stop words": 110}},
             {"step": "minhash_dedup", "read": 710, "dropped": 260, "kept": 450, "reasons": {"near duplicate": 260}},
         ]
-        rows_funnel = [{**step, "seconds": 3.2} for step in funnel]
-        (artifact.path / "funnel.json").write_text(json.dumps(rows_funnel))
+        (artifact.path / "funnel.json").write_text(json.dumps(funnel))
+        (artifact.path / "timings.json").write_text(json.dumps({step["step"]: 3.2 for step in funnel}))
         precision = [
             {
                 "step": "language",
@@ -117,7 +118,14 @@ def _write_corpus(out: Path, web: Path, pages: dict[str, str]) -> None:
                 "recall": 0.989,
                 "examples_wrong": [{"url": "https://a.example/?q=" + HOSTILE, "text": HOSTILE}],
             },
-            {"step": "quality", "truth_positive": 0, "dropped": 0, "true_dropped": 0, "precision": None, "recall": None},
+            {
+                "step": "quality",
+                "truth_positive": 0,
+                "dropped": 0,
+                "true_dropped": 0,
+                "precision": None,
+                "recall": None,
+            },
         ]
         (artifact.path / "precision_recall.json").write_text(json.dumps(precision))
 
@@ -144,7 +152,11 @@ def _write_checkpoint(out: Path, stage: str, source: Path) -> None:
         (artifact.path / "hf" / "config.json").write_text(json.dumps({"stage": stage}))
         with open(artifact.path / "metrics.jsonl", "w") as file:
             for step in range(1, 400, 2):
-                line: dict[str, Any] = {"step": step, "time": 0.0, "loss": 5 * math.exp(-step / 90) + 1.6 + rng.gauss(0, 0.05)}
+                line: dict[str, Any] = {
+                    "step": step,
+                    "time": 0.0,
+                    "loss": 5 * math.exp(-step / 90) + 1.6 + rng.gauss(0, 0.05),
+                }
                 if step % 25 == 0:
                     line["val_loss"] = line["loss"] + 0.08
                 if stage == "ppo":
