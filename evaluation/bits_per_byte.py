@@ -1,0 +1,138 @@
+"""Bits per byte of held-out documents, and the ratio to a unigram model of the same tokens.
+
+Bits per byte do not depend on the tokenizer, so any two models can be compared on the same documents. Each document is
+scored alone, from the document-start token; the end-of-document token is not scored, as in lm-eval. The unigram model
+has the token frequencies of the training split with one added to each count (Laplace), and scores the same tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from evaluation import statistics
+from evaluation.config import BitsPerByteConfig
+from evaluation.generate import END_OF_TEXT
+from evaluation.loglikelihood import document_start_id, rolling_windows, score_continuations
+from evaluation.scores import BlockResult, Item, make_comparison, make_score
+from millbase.artifacts import Manifest, open_artifact
+from millbase.errors import ConfigError, InputError
+from training.load import tokenizer_digest
+
+if TYPE_CHECKING:
+    from training.load import LoadedModel
+
+NAME = "bits_per_byte"
+
+
+def run_bits_per_byte(
+    loaded: LoadedModel, config: BitsPerByteConfig, *, batch_size: int, prefix: str = "items"
+) -> BlockResult:
+    """Score the documents. InputError when the token artifact has another tokenizer or no documents."""
+    context = config.context or loaded.max_length
+    if context > loaded.max_length:
+        raise ConfigError(f"bits_per_byte.context {context}: the model was configured for {loaded.max_length} tokens")
+    manifest = open_artifact(config.tokens, kind="tokens")
+    _check_tokenizer(loaded, manifest)
+    documents = _read_documents(manifest.path / config.split, config.max_documents, loaded)
+    unigram_bits = _unigram_bits(manifest.path / "unigram.json")
+    start = document_start_id(loaded)
+    windows, owners = [], []
+    for owner, (_, _, ids) in enumerate(documents):
+        parts = rolling_windows(ids.tolist(), start, context)
+        windows += parts
+        owners += [owner] * len(parts)
+    bits = np.zeros(len(documents))
+    scored = score_continuations(loaded, windows, batch_size=batch_size, description=NAME, context=context)
+    for owner, (log_prob, _) in zip(owners, scored, strict=True):
+        bits[owner] -= log_prob / math.log(2)
+    items = [
+        _item(identity, size, len(ids), float(own), float(unigram_bits[ids].sum()))
+        for (identity, size, ids), own in zip(documents, bits, strict=True)
+    ]
+    return _summary(items, f"{prefix}/{NAME}.jsonl", context, config.split)
+
+
+def _item(identity: str, size: int, tokens: int, bits: float, unigram_bits: float) -> Item:
+    return {
+        "id": identity,
+        "prompt_hash": f"bytes:{size}",  # another tokenizer gives other tokens for the same bytes, and may be compared
+        "bytes": size,
+        "tokens": tokens,
+        "unigram_bits": unigram_bits,
+        "scores": {NAME: [bits, float(size)]},
+    }
+
+
+def _summary(items: list[Item], path: str, context: int, split: str) -> BlockResult:
+    bits = [item["scores"][NAME][0] for item in items]
+    sizes = [item["bytes"] for item in items]
+    unigram = [item["unigram_bits"] for item in items]
+    estimate = statistics.ratio(bits, sizes)
+    details: dict[str, Any] = {
+        "split": split,
+        "context": context,
+        "bytes": sum(sizes),
+        "tokens": sum(item["tokens"] for item in items),
+        "unigram_bits_per_byte": sum(unigram) / sum(sizes),
+    }
+    score = make_score(NAME, NAME, estimate, higher_is_better=False, items=path, details=details)
+    against_unigram = make_comparison(
+        NAME, NAME, "unigram", statistics.ratio(bits, unigram), kind="ratio", null=1.0, higher_is_better=False
+    )
+    return BlockResult(scores=[score], comparisons=[against_unigram], items={path: items})
+
+
+def _check_tokenizer(loaded: LoadedModel, manifest: Manifest) -> None:
+    ours, theirs = tokenizer_digest(loaded.path), tokenizer_digest(manifest.path / "tokenizer")
+    if ours != theirs:
+        raise InputError(
+            f"{str(manifest.path)!r} was made with another tokenizer (digest {theirs[:12]}) than "
+            f"{str(loaded.path)!r} has ({ours[:12]}); give the token artifact the "
+            "model was trained on, or tokenize the text again"
+        )
+
+
+def _read_documents(folder: Path, limit: int, loaded: LoadedModel) -> list[tuple[str, int, np.ndarray]]:
+    """`(id, bytes, token ids without the final end-of-document token)` of the first documents with any text."""
+    end = loaded.tokenizer.get_added_vocab().get(END_OF_TEXT)
+    rows = loaded.model.config.vocab_size
+    documents: list[tuple[str, int, np.ndarray]] = []
+    for file in sorted(folder.glob("*.arrow")):
+        with pa.memory_map(str(file)) as source:
+            reader = pa.ipc.open_file(source)
+            for index in range(reader.num_record_batches):
+                batch = reader.get_batch(index)
+                for identity, size, tokens in zip(
+                    batch.column("id"), batch.column("bytes"), batch.column("tokens"), strict=True
+                ):
+                    ids = tokens.values.to_numpy(zero_copy_only=False).astype(np.int64)
+                    ids = ids[:-1] if len(ids) and ids[-1] == end else ids
+                    if len(ids) == 0 or size.as_py() == 0:
+                        continue
+                    if int(ids.max()) >= rows:
+                        raise InputError(
+                            f"{str(file)!r}: token id {ids.max()} is not in the model's vocabulary of {rows}"
+                        )
+                    documents.append((identity.as_py(), size.as_py(), ids))
+                    if len(documents) == limit:
+                        return documents
+    if not documents:
+        raise InputError(f"{str(folder)!r} holds no documents to score; choose another split or tokenize more text")
+    return documents
+
+
+def _unigram_bits(path: Path) -> np.ndarray:
+    """`[V]` code length of each token in bits, from add-one smoothed training counts."""
+    try:
+        counts = np.asarray(json.loads(path.read_text(encoding="utf-8"))["counts"], dtype=np.float64)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{str(path)!r} holds no token counts ({error}); tokenize the corpus again") from None
+    smoothed = counts + 1
+    bits: np.ndarray = -np.log2(smoothed / smoothed.sum())
+    return bits

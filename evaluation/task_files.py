@@ -1,0 +1,251 @@
+"""Loading lm-eval tasks safely: local ones without indexing the shipped 14,000, mistakes refused instead of ignored.
+
+What lm-eval 0.4.13 lets pass and is refused or mended here:
+
+- data files named relative to the YAML file are looked up in the working directory: they are made absolute;
+- a misspelt key of a task file passes lm-eval's validation: it is refused, with the nearest known one;
+- a task with few-shot examples and no split to take them from puts the scored item among its own examples: refused;
+- a document without a field of the prompt is asked about "None": it is left out and counted;
+- tasks that run code written by a model in this process: refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import jinja2
+import jinja2.meta
+import lm_eval.api.task
+import lm_eval.tasks
+from lm_eval.api.group import Group
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.config.task import TaskConfig
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._yaml_loader import load_yaml
+
+from evaluation.config import TaskRun, TasksConfig
+from millbase.config import suggest
+from millbase.errors import ConfigError, InputError, StageError, UserError
+from millbase.log import get_logger
+
+logger = get_logger(__name__)
+
+_FILE_LOADERS = ("json", "csv", "parquet", "arrow", "text")
+_TASK_KEYS = frozenset(item.name for item in fields(TaskConfig)) | {"include", "class", "group", "task_list"}
+
+
+@dataclass(frozen=True)
+class PreparedTask:
+    """A task ready to run."""
+
+    name: str
+    task: ConfigurableTask
+    run: TaskRun
+    skipped: int
+    """Documents left out because a field of the prompt or target was missing."""
+
+    @property
+    def version(self) -> str:
+        """The task file's `metadata.version`."""
+        return str(self.task.VERSION)
+
+    def metric_labels(self) -> list[str]:
+        """Names of the scores this task will make, as far as its file says."""
+        filters = [ensemble.name for ensemble in self.task._filters]
+        return [metric_label(metric, name) for name in filters for metric in self.task.aggregation()]
+
+
+def metric_label(metric: str, filter_name: str) -> str:
+    """lm-eval's metric name, with the answer filter when that is not the default one."""
+    return metric if filter_name == "none" else f"{metric},{filter_name}"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep lm-eval's and datasets' own progress bars and warnings off the terminal: ours are shown instead."""
+    bar, level = lm_eval.api.task.tqdm, logging.getLogger("lm_eval").level
+    enabled = not datasets.utils.are_progress_bars_disabled()
+    lm_eval.api.task.tqdm = partial(bar, disable=True)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        lm_eval.api.task.tqdm = bar
+        logging.getLogger("lm_eval").setLevel(level)
+        if enabled:
+            datasets.enable_progress_bars()
+
+
+def prepare_tasks(config: TasksConfig, *, cache: Path, seed: int, maximum_bad_share: float) -> list[PreparedTask]:
+    """Load every task of the configuration; groups and tags become their tasks.
+
+    Args:
+        config: which tasks.
+        cache: directory for converted local data files.
+        seed: origin of few-shot examples.
+        maximum_bad_share: largest share of documents without a needed field.
+
+    Raises:
+        InputError: unknown task (with the nearest name), or data that is missing or unreadable.
+        ConfigError: a task file or setting that would give wrong results.
+        StageError: too many documents without a needed field.
+    """
+    manager = _manager(config)
+    prepared: list[PreparedTask] = []
+    for run in config.run:
+        for name, task in _load(manager, run.task, config.task_path, cache).items():
+            if any(name == other.name for other in prepared):
+                raise ConfigError(f"task {name!r} is asked for twice in tasks.run; name it once")
+            _check_settings(name, task, run)
+            skipped = _drop_incomplete(name, task, maximum_bad_share)
+            task.set_config("num_fewshot", _shots(task, run))
+            task.set_fewshot_seed(seed)
+            prepared.append(PreparedTask(name, task, run, skipped))
+    return prepared
+
+
+def _manager(config: TasksConfig) -> TaskManager:
+    """Local tasks only, unless lm-eval ships one of the names: indexing all it ships takes about ten seconds."""
+    if config.task_path is not None and not Path(config.task_path).is_dir():
+        raise InputError(f"tasks.task_path {config.task_path!r} is not a folder; give the folder of the task files")
+    with quiet():
+        manager = TaskManager(include_path=config.task_path, include_defaults=False)
+        local = manager.all_tasks
+        missing = [run.task for run in config.run if run.task not in local]
+        if any(_may_be_shipped(name) for name in missing) or (missing and not local):
+            logger.info("%s not in task_path: indexing the tasks that lm-eval ships", ", ".join(missing))
+            manager = TaskManager(include_path=config.task_path, include_defaults=True)
+    for name in missing:
+        if name not in manager.all_tasks:
+            close = difflib.get_close_matches(name, manager.all_tasks, n=1, cutoff=0.6)
+            raise InputError(f"unknown task {name!r}{suggest(name, close or local)}")
+    return manager
+
+
+def _may_be_shipped(name: str) -> bool:
+    """Whether any task file of lm-eval contains the name; half a second, where building its index takes ten."""
+    folder = Path(lm_eval.tasks.__file__).parent
+    return any(name.encode() in file.read_bytes() for file in folder.rglob("*.yaml"))
+
+
+def _load(manager: TaskManager, name: str, task_path: str | None, cache: Path) -> dict[str, ConfigurableTask]:
+    """Leaf tasks of a task, group or tag name."""
+    if task_path is not None:
+        _absolute_data_files(manager, Path(task_path).resolve(), cache)
+    try:
+        with quiet():
+            loaded = manager.load([name])
+    except UserError:
+        raise
+    except Exception as error:
+        # lm-eval and datasets raise whatever broke inside them; the first line says it
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"task {name!r} cannot be loaded: {type(error).__name__}: {reason}; check its task file and data "
+            "(data of shipped tasks must already be in the local Hugging Face cache)"
+        ) from error
+    tasks = loaded["tasks"]
+    assert not any(isinstance(task, Group) for task in tasks.values()), "load() returns leaf tasks"
+    return dict(tasks)
+
+
+def _absolute_data_files(manager: TaskManager, root: Path, cache: Path) -> None:
+    """Give the index, for each task file below `root`, a configuration whose data files are absolute."""
+    for entry in manager.task_index.values():
+        if entry.yaml_path is None or not Path(entry.yaml_path).resolve().is_relative_to(root):
+            continue
+        path = Path(entry.yaml_path)
+        config = load_yaml(path, resolve_func=True)
+        if "task" not in config or isinstance(config["task"], list) or "class" in config:
+            continue  # groups hold no data; Python tasks look after their own
+        unknown = sorted(set(config) - _TASK_KEYS)
+        if unknown:
+            raise ConfigError(f"{str(path)!r}: unknown key {unknown[0]!r}{suggest(unknown[0], sorted(_TASK_KEYS))}")
+        if config.get("dataset_path") in _FILE_LOADERS:
+            options = dict(config.get("dataset_kwargs") or {})
+            if "data_files" in options:
+                options["data_files"] = _resolve(options["data_files"], path)
+            options.setdefault("cache_dir", str(cache))
+            config["dataset_kwargs"] = options
+        entry.cfg, entry.yaml_path = config, None  # lm-eval reads `cfg` when there is no path
+
+
+def _resolve(value: Any, task_file: Path) -> Any:
+    """Make every relative path absolute. InputError when the file does not exist."""
+    if isinstance(value, Mapping):
+        return {key: _resolve(item, task_file) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_resolve(item, task_file) for item in value]
+    text = str(value)
+    if "://" in text:
+        return text
+    path = task_file.parent / text  # an absolute `text` stays as it is
+    if not any(character in text for character in "*?[") and not path.is_file():
+        raise InputError(f"{str(task_file)!r}: data file {text!r} does not exist (looked for {str(path)!r})")
+    return str(path)
+
+
+def _shots(task: ConfigurableTask, run: TaskRun) -> int:
+    """Few-shot examples: ours if set, else the task file's."""
+    return run.num_fewshot if run.num_fewshot is not None else int(task.config.num_fewshot or 0)
+
+
+def _check_settings(name: str, task: ConfigurableTask, run: TaskRun) -> None:
+    if getattr(task, "UNSAFE_CODE", False):
+        raise ConfigError(f"task {name!r} runs model-written code in this process, which is refused; leave it out")
+    shots = _shots(task, run)
+    if shots == 0:
+        return
+    own_examples = task.config.fewshot_config is not None and task.fewshot_cfg.samples is not None
+    if task.fewshot_cfg.split is None and not own_examples and not task.has_training_docs():
+        raise ConfigError(
+            f"task {name!r} takes {shots} few-shot examples but names no fewshot_split, so scored items would "
+            "stand among their own examples; set fewshot_split in the task file or num_fewshot: 0"
+        )
+
+
+def _drop_incomplete(name: str, task: ConfigurableTask, maximum_bad_share: float) -> int:
+    """Remove documents in which a field of the prompt or target is missing; how many."""
+    split = task.config.test_split if task.has_test_docs() else task.config.validation_split
+    documents = task.dataset[split]
+    if len(documents) == 0:
+        raise InputError(f"task {name!r} has no documents in split {split!r}; check its data")
+    if task.config.process_docs is not None:
+        return 0  # the task makes its own documents
+    needed = sorted(_needed_fields(task.config) & set(documents.column_names))
+    if not needed:
+        return 0
+    columns = [documents[field] for field in needed]
+    good = [i for i, row in enumerate(zip(*columns, strict=True)) if all(value is not None for value in row)]
+    skipped = len(documents) - len(good)
+    if skipped > maximum_bad_share * len(documents):
+        raise StageError(
+            f"task {name!r}: {skipped} of {len(documents)} documents lack one of {', '.join(needed)}; mend the data "
+            f"(at most {maximum_bad_share:.0%} may: maximum_bad_share)"
+        )
+    if skipped:
+        logger.warning(
+            "task %s: skipped %d of %d documents without %s", name, skipped, len(documents), " or ".join(needed)
+        )
+        task.dataset[split] = documents.select(good)
+        task.task_docs = task.eval_docs
+    return skipped
+
+
+def _needed_fields(config: TaskConfig) -> set[str]:
+    """Names of fields that the prompt, target and choices refer to, by name or in a template."""
+    names: set[str] = set()
+    for template in (config.doc_to_text, config.doc_to_target, config.doc_to_choice):
+        if isinstance(template, str):
+            names.add(template)
+            names |= jinja2.meta.find_undeclared_variables(jinja2.Environment().parse(template))
+    return names
