@@ -25,9 +25,7 @@ _Words = Annotated[
     typer.Argument(metavar="[CONFIG.yaml] [KEY=VALUE]...", help="YAML file, then fields that override it."),
 ]
 _Out = Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the artifact.", show_default=False)]
-_File = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The YAML file, for those who like to name it.", show_default=False)
-]
+_File = Annotated[Path | None, typer.Option("--config", "-c", help="The YAML file.", show_default=False)]
 _Show = Annotated[bool, typer.Option("--print-config", help="Print the resolved configuration and exit.")]
 
 
@@ -42,11 +40,8 @@ def component_command(group: typer.Typer, name: str, kind_name: str, panel: str 
             super().format_help(ctx, formatter)
             print_fields(kind.config_class())
 
-    def command(words: _Words = None, out: _Out = None, print_config: _File = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The YAML file, for those who like to name it.", show_default=False)
-]
-_Show = False) -> None:
-        config = read_config(kind.config_class(), words or [])
+    def command(words: _Words = None, file: _File = None, out: _Out = None, print_config: _Show = False) -> None:
+        config = read_config(kind.config_class(), [*([str(file)] if file else []), *(words or [])])
         if print_config:
             typer.echo(dump_yaml(config), nl=False)
             return
