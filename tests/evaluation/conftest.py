@@ -178,12 +178,10 @@ def web(shelf: Path) -> Path:
         {"land": LANDS[i % 8], "answer": PLACES[(i * 3) % 8], "question": f"({i}) Name the capital of {LANDS[i % 8]}."}
         for i in range(20)
     ]
+    asked = [[{"role": "user", "content": q["question"]}] for q in questions]
     write_jsonl(
         root / "prompts" / "heldout.jsonl",
-        [
-            {"prompt": [{"role": "user", "content": q["question"]}], "answer": q["answer"], "task": "x"}
-            for q in questions
-        ],
+        [{"prompt": prompt, "answer": q["answer"], "task": "x"} for prompt, q in zip(asked, questions, strict=True)],
     )
     write_jsonl(
         root / "preferences" / "heldout.jsonl",
