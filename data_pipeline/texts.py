@@ -5,7 +5,7 @@ Used where a component learns from texts alone (quality classifier, tokenizer); 
 
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import xxhash
 from pydantic import Field
 
-from millbase.artifacts import MANIFEST, open_artifact
+from millbase.artifacts import MANIFEST, Manifest, open_artifact
 from millbase.config import Config
 from millbase.errors import InputError
 from millbase.files import glob_files, open_file
@@ -47,10 +47,33 @@ def input_files(source: TextSource) -> list[str]:
     for path in [source.path] if isinstance(source.path, str) else source.path:
         if Path(path, MANIFEST).is_file():
             manifest = open_artifact(path, kind="corpus")
-            files += [str(manifest.path / name) for name in sorted(manifest.files) if name.startswith("data/")]
+            files += map(str, corpus_files(manifest))
         else:
             files += glob_files(path, what="texts")
     return files
+
+
+def corpus_files(corpus: Manifest) -> list[Path]:
+    """The Arrow shards of a corpus artifact, in order."""
+    return [corpus.path / name for name in sorted(corpus.files) if name.startswith("data/") and name.endswith(".arrow")]
+
+
+def corpus_batches(corpus: Manifest, columns: Sequence[str]) -> Iterator[tuple[Path, pa.RecordBatch]]:
+    """Record batches of a corpus artifact with the named columns, each with its shard, memory-mapped.
+
+    Raises InputError when a column is missing or the corpus has no documents.
+    """
+    documents = 0
+    for file in corpus_files(corpus):
+        with pa.memory_map(str(file)) as memory:
+            for batch in _arrow_batches(memory, str(file)):
+                missing = [column for column in columns if column not in batch.schema.names]
+                if missing:
+                    raise InputError(f"{str(file)!r} has no column {missing[0]!r}; build the corpus again")
+                documents += batch.num_rows
+                yield file, batch.select(list(columns))
+    if documents == 0:
+        raise InputError(f"corpus {str(corpus.path)!r} holds no documents; see its funnel.json for what dropped them")
 
 
 def read_texts(source: TextSource) -> Iterator[str]:
