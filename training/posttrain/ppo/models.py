@@ -1,0 +1,181 @@
+"""The networks of PPO: policy, frozen reference, critic; each as a trunk that gives hidden states and a head on top.
+
+The head is applied apart from the trunk, and only at completion tokens, so that full logits never exist. Sequences in
+training are padded on the right and need no attention mask: under causal attention no real token sees the padding.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from millbase.errors import InputError
+from training.load import LoadedModel, load_model, load_reward_model, tokenizer_digest
+from training.posttrain.ppo.config import CriticConfig, PpoConfig
+
+HEAD_TOLERANCE = 1e-3
+"""Largest difference allowed between head(trunk(x)) and the model's own logits."""
+
+
+class Policy:
+    """A causal language model as trunk and head, with the token ids that end an assistant's turn."""
+
+    def __init__(self, model: Any, end_ids: set[int]) -> None:
+        self.model = model
+        self.end_ids = end_ids
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def hidden(
+        self,
+        ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        cache: Any = None,
+    ) -> torch.Tensor:
+        """Hidden states [B, T, H] under the head, of token ids [B, T]."""
+        output = self.model.base_model(
+            input_ids=ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return output.last_hidden_state
+
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits [..., V] of hidden states [..., H]."""
+        return self.model.get_output_embeddings()(hidden)
+
+
+class Critic:
+    """A one-label sequence classifier read as a value model: its score head at every position."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def values(self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """Values [N], float32, at positions (rows, columns) of token ids [B, T]."""
+        hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        return self.model.score(hidden[rows, columns]).squeeze(-1).float()
+
+
+@dataclass
+class Networks:
+    """Everything PPO holds in memory, on one device."""
+
+    policy: Policy
+    reference: Policy
+    critic: Critic
+    tokenizer: Any
+    max_length: int
+    """Longest sequence, in tokens, that policy and critic were configured for."""
+    tokenizer_digest: str
+
+
+def load_networks(config: PpoConfig, device: torch.device) -> Networks:
+    """Load policy, reference and critic. UserError when one is missing or they do not fit together."""
+    loaded = load_model(config.model, device=device)
+    digest = tokenizer_digest(loaded.path)
+    policy = Policy(prepare(loaded.model, config.gradient_checkpointing), end_of_turn_ids(loaded))
+    check_head(policy)
+    if config.reference is None:
+        reference_model = copy.deepcopy(loaded.model)
+    else:
+        other = load_model(config.reference, device=device)
+        if tokenizer_digest(other.path) != digest:
+            raise InputError(
+                f"reference {config.reference!r} has another tokenizer than model {config.model!r}; KL needs the same "
+                "tokens, give a reference of the same family"
+            )
+        reference_model = prepare(other.model, False)
+    reference_model.requires_grad_(False).eval()
+    critic, critic_length = load_critic(config, loaded, digest, device)
+    return Networks(
+        policy=policy,
+        reference=Policy(reference_model, policy.end_ids),
+        critic=critic,
+        tokenizer=loaded.tokenizer,
+        max_length=min(loaded.max_length, critic_length),
+        tokenizer_digest=digest,
+    )
+
+
+def load_critic(config: PpoConfig, policy: LoadedModel, digest: str, device: torch.device) -> tuple[Critic, int]:
+    """The critic and its longest sequence, from the reward model or the policy as `critic.init` says."""
+    from transformers import AutoModelForSequenceClassification
+
+    if _critic_source(config, digest) == "reward":
+        reward = load_reward_model(str(config.reward.model), device=device)
+        model, length = reward.model, reward.max_length
+    else:
+        model = AutoModelForSequenceClassification.from_pretrained(policy.path, num_labels=1, dtype=torch.float32)
+        model.to(device)
+        length = policy.max_length
+    if config.critic.head == "zero" or _critic_source(config, digest) == "policy":
+        nn.init.zeros_(model.score.weight)
+    return Critic(prepare(model, config.gradient_checkpointing)), length
+
+
+def _critic_source(config: PpoConfig, digest: str) -> str:
+    critic: CriticConfig = config.critic
+    if critic.init == "policy" or config.reward.model is None:
+        if critic.init == "reward":
+            raise InputError("critic.init = 'reward' needs reward.model; set it, or critic.init = 'policy'")
+        return "policy"
+    folder = Path(config.reward.model)
+    same = tokenizer_digest(folder / "hf" if (folder / "hf").is_dir() else folder) == digest
+    if critic.init == "reward" and not same:
+        raise InputError(
+            f"critic.init = 'reward': {config.reward.model!r} has another tokenizer than the policy {config.model!r}, "
+            "and values are needed per policy token; use critic.init = 'policy'"
+        )
+    return "reward" if same else "policy"
+
+
+def prepare(model: Any, gradient_checkpointing: bool) -> Any:
+    """Turn off dropout, which would make a policy differ from itself, and return the model in training mode."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    for name in ("attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop", "hidden_dropout"):
+        if hasattr(model.config, name):
+            setattr(model.config, name, 0.0)
+    for module in model.modules():
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+    model.requires_grad_(True)
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model.train(gradient_checkpointing)  # transformers recomputes activations in training mode only
+
+
+def end_of_turn_ids(loaded: LoadedModel) -> set[int]:
+    """Token ids that end a completion: the tokenizer's EOS and those the checkpoint names."""
+    ends = getattr(loaded.model.generation_config, "eos_token_id", None)
+    ids = set(ends if isinstance(ends, list) else [] if ends is None else [ends])
+    if loaded.tokenizer.eos_token_id is not None:
+        ids.add(loaded.tokenizer.eos_token_id)
+    if not ids:
+        raise InputError(
+            f"{loaded.path}: neither tokenizer nor generation_config names an EOS token, so no completion could end; "
+            "set eos_token in tokenizer_config.json"
+        )
+    return ids
+
+
+@torch.no_grad()
+def check_head(policy: Policy) -> None:
+    """Refuse models whose logits are more than head(hidden), such as those with logit soft-capping."""
+    ids = torch.arange(1, 5, device=policy.device)[None] % policy.model.config.vocab_size
+    difference = (policy.head(policy.hidden(ids)) - policy.model(input_ids=ids).logits).abs().max()
+    if float(difference) > HEAD_TOLERANCE:
+        name = type(policy.model).__name__
+        raise InputError(f"{name} does something to its logits after the output layer, which PPO here does not support")

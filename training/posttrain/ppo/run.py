@@ -1,0 +1,60 @@
+"""`train_ppo`: from a configuration to a checkpoint artifact, in this process or on several.
+
+from training.posttrain.ppo import PpoConfig, train_ppo
+train_ppo(load_config(PpoConfig, "configs/posttrain/ppo_demo.yaml"), "runs/demo/ppo")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from millbase.artifacts import create_artifact
+from millbase.atomic import write_json
+from millbase.launch import torchrun
+from training.posttrain.ppo.config import PpoConfig
+from training.posttrain.ppo.distributed import Group, single_process
+from training.posttrain.ppo.trainer import PpoTrainer
+
+STATS = "stats.json"
+
+
+def train_ppo(config: PpoConfig, out: str | Path) -> Path:
+    """Train and write the `checkpoint` artifact `out`: `hf/`, `critic/`, metrics, TensorBoard events, samples.jsonl.
+
+    A killed run continues from its last saved state to the same bytes. Raises UserError for whatever a user can mend.
+    """
+    inputs: dict[str, Any] = {
+        "model": config.model,
+        "reference": config.reference,
+        "reward_model": config.reward.model,
+        "prompts": config.prompts,
+        "sft_mix": None if config.sft_mix is None else config.sft_mix.data,
+    }
+    with create_artifact(out, kind="checkpoint", config=config, inputs=inputs, seed=config.seed) as artifact:
+        if config.processes == 1:
+            stats = train_worker(config, artifact.path, artifact.scratch, single_process())
+        else:
+            stats = _launch(config, artifact.path, artifact.scratch)
+        artifact.stats.update(stats)
+    return Path(out)
+
+
+def train_worker(config: PpoConfig, work: Path, scratch: Path, group: Group) -> dict[str, Any]:
+    """One process's part of the run; the statistics are the same in every process."""
+    return PpoTrainer(config, work, scratch, group).run()
+
+
+def _launch(config: PpoConfig, work: Path, scratch: Path) -> dict[str, Any]:
+    write_json(scratch / "config.json", config.to_dict())
+    threads = max(1, (os.cpu_count() or 1) // config.processes)
+    torchrun(
+        "training.posttrain.ppo.worker",
+        nproc=config.processes,
+        args=["--config", str(scratch / "config.json"), "--work", str(work)],
+        log_dir=scratch / "logs",
+        env={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))},
+    )
+    return json.loads((scratch / STATS).read_text(encoding="utf-8"))
