@@ -1,0 +1,60 @@
+"""The contract of a corpus step: documents in, documents out, and a reason for each document that stays behind."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar
+
+from datatrove.data import Document, DocumentsPipeline
+from datatrove.pipeline.base import PipelineStep
+from datatrove.utils.typeshelper import StatHints
+
+from data_pipeline.base.drops import Drop, DropLog
+from millbase.errors import UserError
+
+
+class CorpusStep(PipelineStep):
+    """A datatrove step that judges documents one at a time.
+
+    A page on which the step itself fails is dropped with the reason `error: <exception type>` and the run goes on;
+    the share of such pages is checked after every task (`max_error_share`).
+    """
+
+    type = "🔻 - FILTER"
+    step_name: ClassVar[str]
+    """One of `data_pipeline.base.STEPS`."""
+
+    def __init__(self, log: DropLog | None = None) -> None:
+        super().__init__()
+        self.log = log if log is not None else DropLog()
+        self.seconds = 0.0
+        """CPU time spent in this step by this task."""
+
+    @abstractmethod
+    def judge(self, document: Document) -> Drop | None:
+        """None to pass the document on (its text and metadata may have been changed), or why it is dropped."""
+
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        """Pass on the documents of `data` that `judge` lets through; log the others."""
+        documents: Iterable[Document] = data or ()
+        for document in documents:
+            started = time.process_time()
+            drop = self._judge_safely(document)
+            self.seconds += time.process_time() - started
+            self.stat_update(StatHints.total)
+            if drop is None:
+                self.stat_update(StatHints.forwarded)
+                yield document
+            else:
+                self.stat_update(StatHints.dropped, f"dropped_{drop.reason}")
+                self.log.add(self.step_name, document, drop)
+
+    def _judge_safely(self, document: Document) -> Drop | None:
+        try:
+            return self.judge(document)
+        except UserError:  # a missing model or list is no property of the page
+            raise
+        except Exception as error:  # one bad page must not end a crawl of billions
+            return Drop(f"error: {type(error).__name__}", detail=str(error)[:300])

@@ -1,0 +1,75 @@
+"""Configuration of a corpus build."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from data_pipeline.dedup.config import DedupConfig
+from data_pipeline.extract.config import ExtractConfig
+from data_pipeline.heuristics import C4Config, FineWebConfig, GopherQualityConfig, GopherRepetitionConfig
+from data_pipeline.language.config import LanguageConfig
+from data_pipeline.quality.step import QualityFilterConfig
+from data_pipeline.read.config import ReadConfig
+from data_pipeline.url.config import UrlConfig
+from millbase.config import Config
+
+
+class SourceConfig(Config):
+    """One named set of WARC files."""
+
+    name: str = Field(default="web", min_length=1)
+    """Goes into the `source` column; weights and later token shards refer to it."""
+    inputs: str | list[str]
+    """Path or glob of WARC files, or a list of them; local or any URL fsspec knows."""
+    dump: str = ""
+    """Goes into the `dump` column, such as CC-MAIN-2024-10."""
+    weight: float | None = Field(default=None, gt=0)
+    """Share of the corpus relative to the other sources' weights; null keeps everything."""
+
+
+class CorpusConfig(Config):
+    """Builds a corpus from WARC files: extraction, language, heuristics, quality, duplicates, mixture."""
+
+    sources: list[SourceConfig] = Field(min_length=1)
+    """What to read."""
+    read: ReadConfig = ReadConfig()
+    """WARC reading."""
+    url: UrlConfig = UrlConfig()
+    """Filter by address."""
+    extract: ExtractConfig = ExtractConfig()
+    """Main text of the page."""
+    language: LanguageConfig = LanguageConfig()
+    """Language identification."""
+    gopher_repetition: GopherRepetitionConfig = GopherRepetitionConfig()
+    """Gopher's repetition rules."""
+    gopher_quality: GopherQualityConfig = GopherQualityConfig()
+    """Gopher's quality rules."""
+    c4: C4Config = C4Config()
+    """C4's rules."""
+    fineweb: FineWebConfig = FineWebConfig()
+    """FineWeb's rules."""
+    quality: QualityFilterConfig = QualityFilterConfig()
+    """Quality classifier."""
+    dedup: DedupConfig = DedupConfig()
+    """Removal of duplicates over all sources."""
+    max_epochs: float = Field(default=1.0, ge=1.0)
+    """How often training may repeat a scarce source to reach its weight; 1 samples the others down instead."""
+    shard_bytes: int = Field(default=256 << 20, gt=0)
+    """Text bytes in one output shard."""
+    max_error_share: float = Field(default=0.01, ge=0.0, le=1.0)
+    """The build stops when a larger share of pages fails inside a step (an exception, not a rule)."""
+    truth: str | None = None
+    """A truth file (`truth.jsonl.gz`) that says which step should drop each page; gives `precision_recall.json`."""
+    workers: int = Field(default=0, ge=0)
+    """Processes; 0 takes one for each available core. The result does not depend on it."""
+    seed: int = Field(default=0, ge=0)
+    """Chooses the documents of sources that are sampled down."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [source.name for source in self.sources]
+        if len(set(names)) < len(names):
+            raise ValueError(f"source names must differ, found {', '.join(names)}")
+        return self

@@ -1,0 +1,37 @@
+"""The extraction step."""
+
+from __future__ import annotations
+
+from datatrove.data import Document
+
+from data_pipeline.base import CorpusStep, Drop, DropLog
+from data_pipeline.extract.clean import clean_text
+from data_pipeline.extract.config import ExtractConfig
+from data_pipeline.extract.main_text import extract_text
+from data_pipeline.read.charset import decode_html
+
+
+class Extractor(CorpusStep):
+    """Replaces the raw page of a document (`metadata["html"]`) by its main text and title."""
+
+    name = "⛏ Main text"
+    step_name = "extract"
+
+    def __init__(self, config: ExtractConfig, log: DropLog | None = None) -> None:
+        super().__init__(log)
+        self.config = config
+
+    def judge(self, document: Document) -> Drop | None:
+        """Reasons: `html_too_large`, `empty`, `too_short`."""
+        data: bytes = document.metadata.pop("html")
+        charset = document.metadata.pop("charset", None)
+        if len(data) > self.config.max_html_bytes:
+            return Drop("html_too_large", float(len(data)), float(self.config.max_html_bytes))
+        html, _ = decode_html(data, charset)
+        text, title = extract_text(html, self.config)
+        document.text = clean_text(text, self.config.clean_lines)
+        document.metadata["title"] = clean_text(title, lines=False) if title else None
+        if len(document.text) < self.config.min_characters:
+            reason = "too_short" if document.text else "empty"
+            return Drop(reason, float(len(document.text)), float(self.config.min_characters))
+        return None

@@ -1,0 +1,58 @@
+"""Columns of the corpus, of the dropped table, and of the intermediate files."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+_CORPUS = [
+    pa.field("id", pa.string(), nullable=False),
+    pa.field("text", pa.string(), nullable=False),
+    pa.field("title", pa.string()),
+    pa.field("url", pa.string(), nullable=False),
+    pa.field("dump", pa.string()),
+    pa.field("date", pa.string()),
+    pa.field("language", pa.string()),
+    pa.field("language_score", pa.float32()),
+    pa.field("quality", pa.struct([pa.field("score", pa.float32())])),
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("warc_file", pa.string(), nullable=False),
+    pa.field("warc_offset", pa.int64(), nullable=False),
+    pa.field("warc_length", pa.int64(), nullable=False),
+]
+
+_DROPPED = [
+    pa.field("id", pa.string(), nullable=False),
+    pa.field("url", pa.string(), nullable=False),
+    pa.field("step", pa.string(), nullable=False),
+    pa.field("reason", pa.string(), nullable=False),
+    pa.field("value", pa.float64()),
+    pa.field("threshold", pa.float64()),
+    pa.field("detail", pa.string()),
+    pa.field("source", pa.string(), nullable=False),
+    pa.field("warc_file", pa.string(), nullable=False),
+    pa.field("warc_offset", pa.int64(), nullable=False),
+    pa.field("warc_length", pa.int64(), nullable=False),
+]
+
+_POSITION = pa.field("position", pa.int64(), nullable=False)
+"""Index of the record in its WARC file, among those counted as read."""
+
+DROPPED_SCHEMA = pa.schema(_DROPPED)
+TASK_DROPPED_SCHEMA = pa.schema([*_DROPPED, _POSITION])
+
+
+def corpus_schema() -> pa.Schema:
+    """Columns of the finished corpus.
+
+    `warc_offset` and `warc_length` are bytes in the file as stored (in the uncompressed stream for a file compressed as
+    one piece); `date` is the capture time as the WARC record gives it.
+    """
+    return pa.schema(_CORPUS)
+
+
+def kept_schema(permutations: int | None) -> pa.Schema:
+    """Columns of a task's kept documents: the corpus's, plus what the global part compares."""
+    extra = [_POSITION, pa.field("exact_hash", pa.binary(16), nullable=False)]
+    if permutations is not None:
+        extra.append(pa.field("signature", pa.list_(pa.uint64(), permutations), nullable=False))
+    return pa.schema([*_CORPUS, *extra])
