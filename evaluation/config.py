@@ -34,7 +34,7 @@ class TaskRun(Config):
     num_fewshot: int | None = Field(default=None, ge=0)
     """Worked examples before the question; default: what the task says, or none."""
     limit: int | None = Field(default=None, gt=0)
-    """Use only the first documents of the task."""
+    """Use only this many documents, evenly spaced over the task's data (some data files are sorted by kind)."""
     cluster_by: str | None = None
     """Field of the task's documents that says which of them belong together; widens the intervals accordingly."""
 
@@ -44,6 +44,8 @@ class TasksConfig(Config):
 
     task_path: str | None = None
     """Folder with lm-eval task files (YAML); data files named in them are looked up beside each YAML file."""
+    data_path: str | None = None
+    """Folder in which data files are looked up that do not lie beside the task file."""
     run: list[TaskRun] = Field(min_length=1)
     """Tasks in the order they are run."""
 

@@ -59,6 +59,7 @@ def _inputs(config: EvaluationConfig) -> dict[str, str | Path | list[str] | None
         inputs["tokens"] = config.bits_per_byte.tokens
     if config.tasks:
         inputs["tasks"] = config.tasks.task_path
+        inputs["task_data"] = config.tasks.data_path
     if config.reward_accuracy:
         inputs["pairs"] = config.reward_accuracy.pairs
     if config.win_rate:

@@ -12,6 +12,7 @@ What lm-eval 0.4.13 lets pass and is refused or mended here:
 from __future__ import annotations
 
 import difflib
+import glob
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -51,6 +52,8 @@ class PreparedTask:
     run: TaskRun
     skipped: int
     """Documents left out because a field of the prompt or target was missing."""
+    chosen: list[int] | None
+    """Positions of the documents used, when they are not all of the task's."""
 
     @property
     def version(self) -> str:
@@ -102,14 +105,14 @@ def prepare_tasks(config: TasksConfig, *, cache: Path, seed: int, maximum_bad_sh
     manager = _manager(config)
     prepared: list[PreparedTask] = []
     for run in config.run:
-        for name, task in _load(manager, run.task, config.task_path, cache).items():
+        for name, task in _load(manager, run.task, config, cache).items():
             if any(name == other.name for other in prepared):
                 raise ConfigError(f"task {name!r} is asked for twice in tasks.run; name it once")
             _check_settings(name, task, run)
-            skipped = _drop_incomplete(name, task, maximum_bad_share)
+            skipped, chosen = _choose_documents(name, task, run.limit, maximum_bad_share)
             task.set_config("num_fewshot", _shots(task, run))
             task.set_fewshot_seed(seed)
-            prepared.append(PreparedTask(name, task, run, skipped))
+            prepared.append(PreparedTask(name, task, run, skipped, chosen))
     return prepared
 
 
@@ -137,10 +140,10 @@ def _may_be_shipped(name: str) -> bool:
     return any(name.encode() in file.read_bytes() for file in folder.rglob("*.yaml"))
 
 
-def _load(manager: TaskManager, name: str, task_path: str | None, cache: Path) -> dict[str, ConfigurableTask]:
+def _load(manager: TaskManager, name: str, config: TasksConfig, cache: Path) -> dict[str, ConfigurableTask]:
     """Leaf tasks of a task, group or tag name."""
-    if task_path is not None:
-        _absolute_data_files(manager, Path(task_path).resolve(), cache)
+    if config.task_path is not None:
+        _absolute_data_files(manager, Path(config.task_path).resolve(), config.data_path, cache)
     try:
         with quiet():
             loaded = manager.load([name])
@@ -158,7 +161,7 @@ def _load(manager: TaskManager, name: str, task_path: str | None, cache: Path) -
     return dict(tasks)
 
 
-def _absolute_data_files(manager: TaskManager, root: Path, cache: Path) -> None:
+def _absolute_data_files(manager: TaskManager, root: Path, data_path: str | None, cache: Path) -> None:
     """Give the index, for each task file below `root`, a configuration whose data files are absolute."""
     for entry in manager.task_index.values():
         if entry.yaml_path is None or not Path(entry.yaml_path).resolve().is_relative_to(root):
@@ -173,25 +176,28 @@ def _absolute_data_files(manager: TaskManager, root: Path, cache: Path) -> None:
         if config.get("dataset_path") in _FILE_LOADERS:
             options = dict(config.get("dataset_kwargs") or {})
             if "data_files" in options:
-                options["data_files"] = _resolve(options["data_files"], path)
+                options["data_files"] = _resolve(options["data_files"], path, data_path)
             options.setdefault("cache_dir", str(cache))
             config["dataset_kwargs"] = options
         entry.cfg, entry.yaml_path = config, None  # lm-eval reads `cfg` when there is no path
 
 
-def _resolve(value: Any, task_file: Path) -> Any:
-    """Make every relative path absolute. InputError when the file does not exist."""
+def _resolve(value: Any, task_file: Path, data_path: str | None) -> Any:
+    """Absolute paths: beside the task file, else below `data_path`. InputError when nothing is there."""
     if isinstance(value, Mapping):
-        return {key: _resolve(item, task_file) for key, item in value.items()}
+        return {key: _resolve(item, task_file, data_path) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_resolve(item, task_file) for item in value]
+        return [_resolve(item, task_file, data_path) for item in value]
     text = str(value)
     if "://" in text:
         return text
-    path = task_file.parent / text  # an absolute `text` stays as it is
-    if not any(character in text for character in "*?[") and not path.is_file():
-        raise InputError(f"{str(task_file)!r}: data file {text!r} does not exist (looked for {str(path)!r})")
-    return str(path)
+    folders = [task_file.parent, *([Path(data_path).resolve()] if data_path else [])]
+    for folder in folders:
+        path = folder / text  # an absolute `text` stays as it is
+        if path.is_file() or glob.glob(str(path)):
+            return str(path)
+    looked = " and ".join(repr(str(folder)) for folder in folders)
+    raise InputError(f"{str(task_file)!r}: data file {text!r} is not in {looked}; set tasks.data_path to its folder")
 
 
 def _shots(task: ConfigurableTask, run: TaskRun) -> int:
@@ -213,32 +219,44 @@ def _check_settings(name: str, task: ConfigurableTask, run: TaskRun) -> None:
         )
 
 
-def _drop_incomplete(name: str, task: ConfigurableTask, maximum_bad_share: float) -> int:
-    """Remove documents in which a field of the prompt or target is missing; how many."""
+def _choose_documents(
+    name: str, task: ConfigurableTask, limit: int | None, maximum_bad_share: float
+) -> tuple[int, list[int] | None]:
+    """Leave out documents that lack a field of the prompt or target, then keep `limit` of the others, evenly spaced.
+
+    Returns how many were left out, and the positions of those kept when they are not all.
+    """
     split = task.config.test_split if task.has_test_docs() else task.config.validation_split
     documents = task.dataset[split]
     if len(documents) == 0:
         raise InputError(f"task {name!r} has no documents in split {split!r}; check its data")
-    if task.config.process_docs is not None:
-        return 0  # the task makes its own documents
-    needed = sorted(_needed_fields(task.config) & set(documents.column_names))
-    if not needed:
-        return 0
-    columns = [documents[field] for field in needed]
-    good = [i for i, row in enumerate(zip(*columns, strict=True)) if all(value is not None for value in row)]
+    good = list(range(len(documents)))
+    if task.config.process_docs is None:  # otherwise the task makes its own documents, from fields of its own
+        good = _complete(documents, _needed_fields(task.config))
     skipped = len(documents) - len(good)
     if skipped > maximum_bad_share * len(documents):
         raise StageError(
-            f"task {name!r}: {skipped} of {len(documents)} documents lack one of {', '.join(needed)}; mend the data "
-            f"(at most {maximum_bad_share:.0%} may: maximum_bad_share)"
+            f"task {name!r}: {skipped} of {len(documents)} documents lack a field that its prompt or target uses; mend "
+            f"the data (at most {maximum_bad_share:.0%} may lack one: maximum_bad_share)"
         )
     if skipped:
-        logger.warning(
-            "task %s: skipped %d of %d documents without %s", name, skipped, len(documents), " or ".join(needed)
-        )
-        task.dataset[split] = documents.select(good)
-        task.task_docs = task.eval_docs
-    return skipped
+        logger.warning("task %s: skipped %d of %d documents, which lack a field", name, skipped, len(documents))
+    if limit is not None and limit < len(good):
+        good = [good[i * len(good) // limit] for i in range(limit)]
+    if len(good) == len(documents):
+        return skipped, None
+    task.dataset[split] = documents.select(good)
+    task.task_docs = task.eval_docs
+    return skipped, good
+
+
+def _complete(documents: datasets.Dataset, fields_used: set[str]) -> list[int]:
+    """Positions of the documents that have all the fields; lm-eval would ask about "None" in the others."""
+    needed = sorted(fields_used & set(documents.column_names))
+    if not needed:
+        return list(range(len(documents)))
+    rows = zip(*(documents[field] for field in needed), strict=True)
+    return [i for i, row in enumerate(rows) if all(value is not None for value in row)]
 
 
 def _needed_fields(config: TaskConfig) -> set[str]:

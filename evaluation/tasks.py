@@ -52,7 +52,6 @@ def _samples(adapter: CheckpointLM, prepared: PreparedTask) -> list[dict[str, An
             report = lm_eval_evaluate(
                 lm=adapter,
                 task_dict={"tasks": {prepared.name: prepared.task}, "groups": {}, "group_map": {}},
-                limit=prepared.run.limit,
                 bootstrap_iters=0,
                 log_samples=True,
                 apply_chat_template=prepared.run.apply_chat_template,
@@ -79,7 +78,7 @@ def _items(prepared: PreparedTask, samples: list[dict[str, Any]]) -> list[Item]:
         item = items.setdefault(
             sample["doc_id"],
             {
-                "id": sample["doc_id"],
+                "id": sample["doc_id"] if prepared.chosen is None else prepared.chosen[sample["doc_id"]],
                 "prompt_hash": sample["prompt_hash"],
                 "doc_hash": sample["doc_hash"],
                 "prompt": request[0] if len(request) > 1 else None,
