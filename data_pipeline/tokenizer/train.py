@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
 
 from data_pipeline.texts import corpus_batches, input_files, sample_texts, text_key
 from data_pipeline.tokenizer.chat import CHAT_TEMPLATE, END_OF_TEXT, END_OF_TURN, PADDING, SPECIAL_TOKENS
@@ -135,7 +135,10 @@ def _chat_template(config: TokenizerConfig) -> str:
     return template
 
 
-def _wrap(tokenizer: Tokenizer, template: str) -> PreTrainedTokenizerFast:
+def _wrap(tokenizer: Tokenizer, template: str) -> Any:
+    """A `PreTrainedTokenizerFast`."""
+    from transformers import PreTrainedTokenizerFast  # takes seconds, and importing this module should not
+
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=END_OF_TEXT,
