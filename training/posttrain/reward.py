@@ -1,0 +1,35 @@
+"""A reward model: the starting checkpoint with a scalar head, trained on pairs of answers.
+
+    llmill reward --config configs/posttrain/reward_demo.yaml --out runs/reward
+
+The loss is the Bradley-Terry model's, -log sigmoid(r(chosen) - r(rejected)) (Ouyang et al. 2022, equation 1). The
+reward of a conversation, rendered with the chat template, is read at its last token.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from training.posttrain.config import PosttrainConfig
+
+
+class RewardConfig(PosttrainConfig):
+    """Training of a reward model on pairs of answers; writes a `reward-model`."""
+
+    center_rewards: float = Field(default=0.01, ge=0)
+    """Weight of (r(chosen) + r(rejected))^2, which keeps rewards near zero: the Bradley-Terry loss leaves their mean
+    free (Eisenstein et al. 2023). 0 for none."""
+    use_margin: bool = False
+    """Ask for r(chosen) - r(rejected) to exceed the row's `margin` (Touvron et al. 2023, Llama 2, equation 2)."""
+
+
+def train_reward(config: RewardConfig, out: str | Path) -> Path:
+    """Train a reward model on the pairs of `config.data` and write a `reward-model` artifact at `out`.
+
+    Raises UserError subclasses for unusable data, models and settings; see `Stage.run` about resuming.
+    """
+    from training.posttrain.stages.reward import RewardStage
+
+    return RewardStage(config).run(out)
