@@ -42,10 +42,12 @@ def funnel(corpus: _Corpus) -> None:
 
 def export_megatron(
     tokens: Annotated[Path, typer.Argument(metavar="TOKENS", help="Token artifact.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the .bin and .idx files.")],
+    prefix: Annotated[Path, typer.Option("--out", "-o", metavar="PREFIX", help="Writes PREFIX.bin and PREFIX.idx.")],
+    split: Annotated[str, typer.Option(metavar="train|heldout", help="Documents to export.")] = "train",
 ) -> None:
     """Write token shards as Megatron's .bin and .idx files, for other trainers."""
-    typer.echo(str(_function("data_pipeline.tokens", "export_megatron")(tokens, out)))
+    for file in _function("data_pipeline.tokens", "export_megatron")(tokens, prefix, split):
+        typer.echo(str(file))
 
 
 def compare(

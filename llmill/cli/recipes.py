@@ -40,7 +40,8 @@ def run(
     After an interruption, even kill -9, the same command continues. Exit status: 0 all well, 1 a stage failed,
     2 a mistake in recipe or options, 3 all stages finished and a gate did not pass.
     """
-    from llmill.recipe import RunOptions, load_graph, run_recipe
+    from llmill.recipe.graph import load_graph
+    from llmill.recipe.runner import RunOptions, run_recipe
 
     graph = load_graph(recipe, overrides or [], out)
     options = RunOptions(start=start, until=until, dry_run=dry_run, ignore_code=ignore_code)

@@ -5,8 +5,3 @@
 ``keys`` (when is a finished stage still good), ``plan`` (run or skip, and why), ``worker`` and ``process``
 (one subprocess per stage), ``record`` (``run.json``), ``runner`` (the loop), ``summary`` (what is printed).
 """
-
-from llmill.recipe.graph import Graph, load_graph
-from llmill.recipe.runner import RunOptions, run_recipe
-
-__all__ = ["Graph", "RunOptions", "load_graph", "run_recipe"]

@@ -49,7 +49,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def run_tiny(workplace: Path) -> Callable[..., int]:
     """Run ``recipe.yaml`` in this process (its stages in theirs); keywords are RunOptions."""
-    from llmill.recipe import RunOptions, load_graph, run_recipe
+    from llmill.recipe.graph import load_graph
+    from llmill.recipe.runner import RunOptions, run_recipe
 
     def run(*overrides: str, **options: Any) -> int:
         return run_recipe(load_graph("recipe.yaml", overrides), RunOptions(**options))

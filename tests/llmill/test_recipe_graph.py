@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llmill.recipe import load_graph
+from llmill.recipe.graph import load_graph
 from llmill.recipe.references import find_references, substitute
 from millbase.errors import ConfigError, InputError
 

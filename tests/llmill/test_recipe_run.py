@@ -16,7 +16,7 @@ import psutil
 import pytest
 from run_files import record, trace
 
-from llmill.recipe import load_graph
+from llmill.recipe.graph import load_graph
 from millbase.artifacts import open_artifact
 from millbase.errors import ConfigError, StageError
 
@@ -78,7 +78,7 @@ def test_changed_code_reruns_unless_ignored(run_tiny: Run) -> None:
 
 
 def test_moved_run_directory_stays_finished(run_tiny: Run, workplace: Path) -> None:
-    from llmill.recipe import RunOptions, run_recipe
+    from llmill.recipe.runner import RunOptions, run_recipe
 
     run_tiny()
     os.rename("runs/tiny", "elsewhere")
