@@ -203,6 +203,10 @@ class PpoConfig(Config):
     """Token positions whose logits exist at once; a [batch, length, vocabulary] tensor never does."""
     processes: int = Field(default=1, gt=0)
     """Data-parallel processes on this machine, one device each; more than one starts torchrun."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes a GPU where there is one."""
+    threads: int | None = Field(default=None, gt=0)
+    """CPU threads for torch in each process; null shares the cores out evenly."""
     save_every: int = Field(default=10, gt=0)
     """Updates between saved states; a killed run continues from the last one, bit for bit."""
     sample_every: int = Field(default=10, gt=0)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from millbase.errors import InputError
+
 
 @dataclass(frozen=True)
 class Group:
@@ -53,17 +55,23 @@ class Group:
             tensor.copy_(part.view_as(tensor))
 
 
-def single_process() -> Group:
-    """A group of one, on the GPU if there is one."""
-    return Group(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+def single_process(device: str = "auto") -> Group:
+    """A group of one, on `device` (auto, cpu or cuda). InputError when there is no GPU and one was asked for."""
+    return Group(0, 1, torch.device("cuda" if _use_cuda(device) else "cpu"))
 
 
-def join_group() -> Group:
+def join_group(device_kind: str = "auto") -> Group:
     """Join the processes that torchrun started, each on a device of its own."""
     rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    cuda = torch.cuda.is_available()
+    cuda = _use_cuda(device_kind)
     device = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
     return Group(rank, size, device)
+
+
+def _use_cuda(device: str) -> bool:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device = 'cuda' and this machine has no usable GPU; set device=cpu or device=auto")
+    return device != "cpu" and torch.cuda.is_available()

@@ -48,21 +48,26 @@ def read_prompts(patterns: str | list[str], tokenizer: Any, max_length: int, see
     Raises InputError when none is left, and what `load_prompts` raises.
     """
     loaded = load_prompts(patterns)
-    texts = [
-        tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True) for row in loaded.rows
-    ]
-    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    # special tokens written in a prompt's text would become real ones, and could forge a turn
+    rows = [row for row in loaded.rows if not _holds_special(row["prompt"], tokenizer.all_special_tokens)]
+    texts = [tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True) for row in rows]
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
     prompts = [
         Prompt(row["prompt"], tokens, {name: value for name, value in row.items() if name != "prompt"})
-        for row, tokens in zip(loaded.rows, encoded)
+        for row, tokens in zip(rows, encoded)
         if len(tokens) <= max_length
     ]
-    long = len(encoded) - len(prompts)
+    left_out = {"special_tokens": len(loaded.rows) - len(rows), "too_long": len(rows) - len(prompts)}
     if not prompts:
         raise InputError(
-            f"all {len(encoded)} prompts of {patterns!r} are longer than max_prompt_length = {max_length} tokens "
-            f"(the shortest has {min(map(len, encoded))}); raise max_prompt_length"
+            f"none of the {len(loaded.rows)} prompts of {patterns!r} can be used ({left_out}; the shortest has "
+            f"{min(map(len, encoded), default=0)} tokens, {max_length} are allowed); raise max_prompt_length"
         )
-    if long:
-        logger.warning("left out %d of %d prompts longer than %d tokens", long, len(encoded), max_length)
-    return PromptSet(prompts, seed, {**loaded.stats, "too_long": long, "used": len(prompts)})
+    for reason, count in left_out.items():
+        if count:
+            logger.warning("left out %d of %d prompts: %s", count, len(loaded.rows), reason.replace("_", " "))
+    return PromptSet(prompts, seed, {**loaded.stats, "left_out": left_out, "used": len(prompts)})
+
+
+def _holds_special(messages: list[dict[str, Any]], special: list[str]) -> bool:
+    return any(token in message["content"] for message in messages for token in special)

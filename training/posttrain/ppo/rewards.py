@@ -49,7 +49,7 @@ class ModelReward:
 
 
 class FunctionReward:
-    """A function `f(prompts=[messages], completions=[messages], **columns) -> [number]`."""
+    """A function `f(prompts=[messages], completions=[messages], **columns) -> [number]`; it gets what it names."""
 
     def __init__(self, name: str, function: RewardFunction, weight: float) -> None:
         self.name, self.function, self.weight = name, function, weight
@@ -59,14 +59,12 @@ class FunctionReward:
 
     def score(self, prompts: list[Prompt], completions: list[str]) -> list[float]:
         names = sorted({name for prompt in prompts for name in prompt.columns})
-        columns = {name: [prompt.columns.get(name) for prompt in prompts] for name in names}
+        columns: dict[str, list[Any]] = {name: [prompt.columns.get(name) for prompt in prompts] for name in names}
+        columns["prompts"] = [prompt.messages for prompt in prompts]
+        columns["completions"] = [[{"role": "assistant", "content": text}] for text in completions]
         given = {name: values for name, values in columns.items() if self._any or name in self._names}
         try:
-            scores = self.function(
-                **given,
-                prompts=[prompt.messages for prompt in prompts],
-                completions=[[{"role": "assistant", "content": text}] for text in completions],
-            )
+            scores = self.function(**given)
             numbers = [float(score) for score in scores]
         except Exception as error:  # whatever user code raises, the line names the function
             raise StageError(f"reward function {self.name!r} failed: {error}") from error

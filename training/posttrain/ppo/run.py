@@ -7,13 +7,17 @@ train_ppo(load_config(PpoConfig, "configs/posttrain/ppo_demo.yaml"), "runs/demo/
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+import torch
+import transformers
+
 from millbase.artifacts import create_artifact
 from millbase.atomic import write_json
+from millbase.files import glob_files
 from millbase.launch import torchrun
+from millbase.process import available_cores
 from training.posttrain.ppo.config import PpoConfig
 from training.posttrain.ppo.distributed import Group, single_process
 from training.posttrain.ppo.trainer import PpoTrainer
@@ -30,12 +34,12 @@ def train_ppo(config: PpoConfig, out: str | Path) -> Path:
         "model": config.model,
         "reference": config.reference,
         "reward_model": config.reward.model,
-        "prompts": config.prompts,
-        "sft_mix": None if config.sft_mix is None else config.sft_mix.data,
+        "prompts": glob_files(config.prompts, "prompt files"),
+        "sft_mix": None if config.sft_mix is None else glob_files(config.sft_mix.data, "instruction files"),
     }
     with create_artifact(out, kind="checkpoint", config=config, inputs=inputs, seed=config.seed) as artifact:
         if config.processes == 1:
-            stats = train_worker(config, artifact.path, artifact.scratch, single_process())
+            stats = train_worker(config, artifact.path, artifact.scratch, single_process(config.device))
         else:
             stats = _launch(config, artifact.path, artifact.scratch)
         artifact.stats.update(stats)
@@ -44,17 +48,25 @@ def train_ppo(config: PpoConfig, out: str | Path) -> Path:
 
 def train_worker(config: PpoConfig, work: Path, scratch: Path, group: Group) -> dict[str, Any]:
     """One process's part of the run; the statistics are the same in every process."""
-    return PpoTrainer(config, work, scratch, group).run()
+    logging = transformers.utils.logging
+    verbosity, threads = logging.get_verbosity(), torch.get_num_threads()
+    logging.set_verbosity_error()  # a new value head is meant to be new
+    logging.disable_progress_bar()
+    torch.set_num_threads(config.threads or max(1, available_cores() // config.processes))
+    try:
+        return PpoTrainer(config, work, scratch, group).run()
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
+        torch.set_num_threads(threads)
 
 
 def _launch(config: PpoConfig, work: Path, scratch: Path) -> dict[str, Any]:
     write_json(scratch / "config.json", config.to_dict())
-    threads = max(1, (os.cpu_count() or 1) // config.processes)
     torchrun(
         "training.posttrain.ppo.worker",
         nproc=config.processes,
         args=["--config", str(scratch / "config.json"), "--work", str(work)],
         log_dir=scratch / "logs",
-        env={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))},
     )
     return json.loads((scratch / STATS).read_text(encoding="utf-8"))

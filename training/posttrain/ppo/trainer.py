@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from millbase.atomic import atomic_write
-from millbase.errors import StageError
+from millbase.errors import ConfigError, StageError
 from millbase.log import get_logger
 from millbase.metrics import MetricsWriter, read_metrics
 from millbase.progress import progress
 from millbase.seeds import derive_seed, seed_everything
+from training.posttrain.model import export
 from training.posttrain.ppo.advantages import explained_variance, masked_mean
 from training.posttrain.ppo.config import PpoConfig
 from training.posttrain.ppo.distributed import Group
@@ -49,7 +50,7 @@ class PpoTrainer:
         tokenizer = self.networks.tokenizer
         limit = min(config.max_prompt_length, self.networks.max_length - config.max_new_tokens)
         if limit < 1:
-            raise StageError(
+            raise ConfigError(
                 f"max_new_tokens = {config.max_new_tokens} leaves no room for a prompt in the model's "
                 f"{self.networks.max_length} positions; lower it"
             )
@@ -145,9 +146,10 @@ class PpoTrainer:
             records.close()
 
     def _save_models(self) -> None:
-        for folder, model in (("hf", self.networks.policy.model), ("critic", self.networks.critic.model)):
-            model.save_pretrained(self.work / folder)
-            self.networks.tokenizer.save_pretrained(self.work / folder)
+        networks = self.networks
+        stop_id = networks.tokenizer.eos_token_id or min(networks.policy.end_ids)
+        for folder, model in (("hf", networks.policy.model), ("critic", networks.critic.model)):
+            export(model, networks.tokenizer, self.work / folder, stop_id)
 
 
 class _Records:

@@ -27,9 +27,10 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     arguments = parser.parse_args()
-    group = join_group()
+    config = load_config(PpoConfig, arguments.config)
+    group = join_group(config.device)
     scratch = arguments.work / "scratch"
-    stats = train_worker(load_config(PpoConfig, arguments.config), arguments.work, scratch, group)
+    stats = train_worker(config, arguments.work, scratch, group)
     if group.main:
         write_json(scratch / STATS, stats)
     dist.destroy_process_group()
