@@ -16,8 +16,8 @@ from data_pipeline.corpus.finalise import finalise
 from data_pipeline.corpus.inputs import file_sizes, find_files, manifest_inputs
 from data_pipeline.corpus.stages import active_steps, pipeline_steps
 from data_pipeline.corpus.truth import write_precision_recall
-from data_pipeline.quality.step import load_quality_model
 from data_pipeline.read import WarcSource
+from data_pipeline.score import load_quality_model
 from data_pipeline.url.step import prepare_lists
 from millbase.artifacts import create_artifact
 from millbase.log import get_logger

@@ -10,8 +10,8 @@ from data_pipeline.dedup.config import DedupConfig
 from data_pipeline.extract.config import ExtractConfig
 from data_pipeline.heuristics import C4Config, FineWebConfig, GopherQualityConfig, GopherRepetitionConfig
 from data_pipeline.language.config import LanguageConfig
-from data_pipeline.quality.step import QualityFilterConfig
 from data_pipeline.read.config import ReadConfig
+from data_pipeline.score import QualityFilterConfig
 from data_pipeline.url.config import UrlConfig
 from millbase.config import Config
 

@@ -26,7 +26,6 @@ from millbase.process import available_cores, die_with_parent
 from millbase.progress import Bar, progress
 
 _POLL_SECONDS = 0.5
-_MEGABYTE = 1e6
 
 
 class SafeLocalExecutor(LocalPipelineExecutor):
@@ -44,14 +43,16 @@ class SafeLocalExecutor(LocalPipelineExecutor):
         self.pipeline: list[PipelineStep]
         super().__init__(list(pipeline), tasks=tasks, workers=workers, logging_dir=str(logging_dir))
         self.sizes, self.title = list(sizes), title
+        self._scale = 1e6
 
     def run(self) -> None:  # type: ignore[override]
         """Run all unfinished tasks. Raises StageError when a worker dies, and whatever UserError a task raises."""
         ranks = sorted(self.get_incomplete_ranks(), key=lambda rank: (-self.sizes[rank], rank))
         if not ranks:
             return
-        total = sum(self.sizes[rank] for rank in ranks) / _MEGABYTE
-        with progress(self.title, total=max(round(total, 1), 0.1), unit="MB") as bar:
+        total = sum(self.sizes[rank] for rank in ranks)
+        self._scale, unit = (1e6, "MB") if total > 1e7 else (1e3, "kB")
+        with progress(self.title, total=total / self._scale, unit=unit) as bar:
             if self.workers == 1:
                 self._run_here(ranks, bar)
             else:
@@ -100,7 +101,7 @@ class SafeLocalExecutor(LocalPipelineExecutor):
 
     def _advance(self, bar: Bar, rank: int, counter: Synchronized[int]) -> None:
         bar.note(f"{counter.value:,} pages")
-        bar.advance(self.sizes[rank] / _MEGABYTE)
+        bar.advance(self.sizes[rank] / self._scale)
 
     def run_rank(self, rank: int) -> None:
         """Run one task in this process."""

@@ -12,8 +12,8 @@ from data_pipeline.dedup import Fingerprint
 from data_pipeline.extract import Extractor
 from data_pipeline.heuristics import C4Filter, FineWebFilter, GopherQualityFilter, GopherRepetitionFilter
 from data_pipeline.language import LanguageFilter
-from data_pipeline.quality.step import QualityFilter
 from data_pipeline.read import WarcReader, WarcSource
+from data_pipeline.score import QualityFilter
 from data_pipeline.url import UrlFilter
 from data_pipeline.write import TaskWriter
 

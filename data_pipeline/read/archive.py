@@ -18,6 +18,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 from millbase.errors import InputError
 
 _GZIP_MAGIC = b"\x1f\x8b\x08"
+_PLAIN_MAGIC = b"WARC/1."
 _MAGIC_NAMES = {b"filedesc:": "an ARC file", b"%PDF": "a PDF", b"<": "HTML or XML", b"{": "JSON", b"PK": "a ZIP file"}
 _BLOCK = 1 << 16
 _WANTED = WarcRecordType.response | WarcRecordType.revisit
@@ -85,7 +86,7 @@ class WarcFile:
             # Offsets inside one long gzip member are meaningless to seek to: count in the uncompressed stream.
             yield from self._scan(_Gunzip(file), None, 0, None)
             return
-        resync = _GZIP_MAGIC if gzipped else b"WARC/1." if head == b"WARC" else None
+        resync = _GZIP_MAGIC if gzipped else _PLAIN_MAGIC if head == b"WARC" else None
         yield from self._scan(file, size, 0, resync)
 
     def _scan(self, file: Any, size: int | None, start: int, resync: bytes | None) -> Iterator[Record | Damage]:
@@ -98,7 +99,7 @@ class WarcFile:
                 file.seek(start)
             try:
                 for record in ArchiveIterator(file, record_types=WarcRecordType.any_type, parse_http=False):
-                    offset = start + record.stream_pos
+                    offset = record.stream_pos
                     if previous:
                         yield from self._finish(previous, offset)
                     previous, last = None, offset
@@ -123,7 +124,8 @@ class WarcFile:
                 last = record_end
             following = _find_record(file, max(last, start) + 1, resync) if size is not None and resync else None
             stop = following if following is not None else end
-            yield Damage(last, max(stop - last, 0), "damaged", failure)
+            cut = following is None and resync is not None and _is_cut(file, last, resync)
+            yield Damage(last, max(stop - last, 0), "truncated" if cut else "damaged", failure)
             if following is None:
                 return
             start = following
@@ -266,6 +268,21 @@ def _member_end(file: Any, offset: int, resync: bytes | None) -> int | None:
     end = head.find(b"\r\n\r\n")
     length = re.search(rb"(?im)^content-length:[ \t]*(\d+)", head[:end]) if end >= 0 else None
     return offset + end + 4 + int(length[1]) + 4 if length else None
+
+
+def _is_cut(file: Any, offset: int, magic: bytes) -> bool:
+    """True when the file ends inside the record header (or gzip member) that begins at `offset`."""
+    file.seek(offset)
+    if magic == _GZIP_MAGIC:
+        inflate = zlib.decompressobj(31)
+        try:
+            while not inflate.eof and (data := file.read(_BLOCK)):
+                inflate.decompress(data)
+        except zlib.error:
+            return False
+        return not inflate.eof
+    head = file.read(_BLOCK)
+    return head[: len(magic)] == magic[: len(head)] and b"\r\n\r\n" not in head
 
 
 def _find_record(file: Any, start: int, magic: bytes) -> int | None:

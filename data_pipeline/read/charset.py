@@ -20,7 +20,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_ZEROS = {  # which byte of four is mostly zero in text that is mostly ASCII
+_ZEROS: dict[tuple[bool, ...], str] = {  # which byte of four is mostly zero in text that is mostly ASCII
     (False, True, False, True): "utf-16-le",
     (True, False, True, False): "utf-16-be",
     (False, True, True, True): "utf-32-le",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 from datatrove.data import Document
 from pydantic import Field
 
 from data_pipeline.base import CorpusStep, Drop, DropLog
-from data_pipeline.quality.model import QualityModel
 from millbase.config import Config
+
+if TYPE_CHECKING:
+    from data_pipeline.quality.model import QualityModel
 
 
 class QualityFilterConfig(Config):
@@ -46,4 +49,6 @@ class QualityFilter(CorpusStep):
 @functools.cache
 def load_quality_model(path: str) -> QualityModel:
     """The model, loaded once in each process. Raises ArtifactError when it is missing or damaged."""
+    from data_pipeline.quality.model import QualityModel  # brings training's libraries, a second in every worker
+
     return QualityModel.load(path)

@@ -1,0 +1,206 @@
+"""Our heuristics against datatrove's filters, given the same words and sentences: every decision must be equal."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from datatrove.data import Document
+from datatrove.pipeline.filters import (
+    C4QualityFilter,
+    FineWebQualityFilter,
+    GopherQualityFilter,
+    GopherRepetitionFilter,
+)
+from datatrove.utils.text import split_into_parts
+from datatrove.utils.word_tokenizers import WordTokenizer
+
+from data_pipeline.base import Drop
+from data_pipeline.heuristics import (
+    C4Config,
+    C4Filter,
+    FineWebConfig,
+    FineWebFilter,
+    GopherQualityConfig,
+    GopherRepetitionConfig,
+)
+from data_pipeline.heuristics import GopherQualityFilter as OurGopherQuality
+from data_pipeline.heuristics import GopherRepetitionFilter as OurGopherRepetition
+from data_pipeline.heuristics.tokenise import count_sentences, split_words
+
+REASONS = {  # datatrove's names -> ours
+    "dup_para_frac": "dup_para_frac",
+    "dup_para_char_frac": "dup_para_char_frac",
+    "dup_line_frac": "dup_line_frac",
+    "dup_line_char_frac": "dup_line_char_frac",
+    **{f"top_{n}_gram": f"top_{n}_gram" for n in (2, 3, 4)},
+    **{f"duplicated_{n}_n_grams": f"dup_{n}_gram" for n in range(5, 11)},
+    "gopher_short_doc": "too_few_words",
+    "gopher_long_doc": "too_many_words",
+    "gopher_below_avg_threshold": "short_words",
+    "gopher_above_avg_threshold": "long_words",
+    "gopher_too_many_hashes": "hashes",
+    "gopher_too_many_ellipsis": "ellipses",
+    "gopher_too_many_bullets": "bullet_lines",
+    "gopher_too_many_end_ellipsis": "ellipsis_lines",
+    "gopher_below_alpha_threshold": "few_alpha_words",
+    "gopher_enough_stop_words": "few_stop_words",
+    "lorem_ipsum": "lorem_ipsum",
+    "curly_bracket": "curly_bracket",
+    "too_few_sentences": "too_few_sentences",
+    "line_punct_ratio": "line_punctuation",
+    "short_line_ratio": "short_lines",
+    "char_dup_ratio": "duplicate_lines",
+    "list_ratio": "newlines",
+    "empty": "empty",
+}
+
+
+class SameWords(WordTokenizer):
+    """Gives datatrove our words and sentence counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def word_tokenize(self, text: str) -> list[str]:
+        return split_words(text)
+
+    def sent_tokenize(self, text: str) -> list[str]:
+        raise NotImplementedError
+
+    def span_tokenize(self, text: str) -> list[tuple[int, int]]:
+        return [(0, len(text))] * count_sentences(text)
+
+
+@pytest.fixture(scope="module")
+def texts(request: pytest.FixtureRequest) -> list[str]:
+    """A few hundred texts: random ones on the edge of every rule, and gold texts of real pages where there are any."""
+    made = list(edge_texts(random.Random(5)))
+    try:
+        folder: Path = request.getfixturevalue("real_data") / "extraction"
+    except pytest.skip.Exception:
+        return made
+    for name in ("wcxb_test", "formasaurus_pages_nogold", "newspaper4k_tests", "mozilla_readability"):
+        with gzip.open(folder / f"{name}.gold.jsonl.gz", "rt", encoding="utf-8") as lines:
+            made += [text[:20_000] for line in lines if (text := json.loads(line).get("text"))][:60]
+    return made
+
+
+def edge_texts(random_: random.Random) -> Iterator[str]:
+    """Texts with random shares of repeated words, lines, paragraphs, bullets, marks, symbols, long and short words."""
+    vocabulary = [
+        "the",
+        "and",
+        "of",
+        "to",
+        "have",
+        "river",
+        "stone",
+        "#",
+        "...",
+        "…",
+        "{",
+        "“quoted”",
+        "x" * 14,
+        "it's",
+        "7",
+    ]
+    vocabulary += [f"word{number}" for number in range(150)]
+    for _ in range(260):
+        weights = [random_.random() ** random_.choice([1, 6]) for _ in vocabulary]
+        lines: list[str] = []
+        for _ in range(random_.randint(1, 30)):
+            if lines and random_.random() < random_.choice([0, 0.1, 0.5]):
+                lines.append(random_.choice(lines))
+                continue
+            words = random_.choices(vocabulary, weights, k=random_.randint(0, 25))
+            mark = random_.choice([".", "", "...", "!", ":", "…"])
+            lines.append(random_.choice(["", "", "- ", "• "]) + " ".join(words) + mark)
+        extra = random_.choice(
+            ["", "", "Lorem ipsum dolor sit amet here.", "Turn on JavaScript now please.", "See our privacy policy."]
+        )
+        yield random_.choice(["\n", "\n\n"]).join([*lines, extra])
+
+
+def compare(texts: list[str], theirs: object, ours: object) -> Counter[str | None]:
+    outcomes: Counter[str | None] = Counter()
+    for text in texts:
+        split_into_parts.cache_clear()
+        document, own = (Document(text=text, id="x", metadata={}) for _ in range(2))
+        result = theirs.filter(document)
+        reason = REASONS[result[1]] if isinstance(result, tuple) else None
+        drop: Drop | None = ours.judge(own)
+        assert (drop.reason if drop else None) == reason, text[:300]
+        if drop is None:
+            assert own.text == document.text
+        elif drop.value is not None:
+            assert drop.threshold is not None
+        outcomes[reason] += 1
+    return outcomes
+
+
+def test_gopher_repetition(texts: list[str]) -> None:
+    outcomes = compare(
+        texts, GopherRepetitionFilter(language=SameWords()), OurGopherRepetition(GopherRepetitionConfig())
+    )
+    assert len(outcomes) >= 8 and outcomes[None] >= 30, outcomes
+
+
+def test_gopher_repetition_n_grams_alone(texts: list[str]) -> None:
+    """Without the rules on lines, so that more texts reach the rules on n-grams."""
+    off = dict.fromkeys(("dup_line_frac", "dup_para_frac", "dup_line_char_frac", "dup_para_char_frac"))
+    limits = [(n, 0.1 + 0.01 * (10 - n)) for n in range(5, 11)]
+    theirs = GopherRepetitionFilter(**off, top_n_grams=(), dup_n_grams=tuple(limits), language=SameWords())
+    ours = OurGopherRepetition(GopherRepetitionConfig(**off, top_n_grams=[], dup_n_grams=limits))
+    outcomes = compare(texts, theirs, ours)
+    assert len(outcomes) >= 5 and outcomes[None] >= 30, outcomes
+
+
+def test_gopher_quality_with_tokens_as_words(texts: list[str]) -> None:
+    ours = OurGopherQuality(GopherQualityConfig(alpha_words="tokens"))
+    outcomes = compare(texts, GopherQualityFilter(language=SameWords()), ours)
+    assert len(outcomes) >= 6 and outcomes[None] >= 30, outcomes
+
+
+def test_c4(texts: list[str]) -> None:
+    theirs = C4QualityFilter(filter_no_terminal_punct=False, language=SameWords())
+    outcomes = compare(texts, theirs, C4Filter(C4Config()))
+    assert len(outcomes) == 4 and outcomes[None] >= 30, outcomes
+
+
+def test_c4_as_published(texts: list[str]) -> None:
+    theirs = C4QualityFilter(language=SameWords())
+    compare(texts, theirs, C4Filter(C4Config(require_terminal_punctuation=True)))
+
+
+def test_fineweb(texts: list[str]) -> None:
+    outcomes = compare(texts, FineWebQualityFilter(language=SameWords()), FineWebFilter(FineWebConfig()))
+    assert len(outcomes) >= 4 and outcomes[None] >= 30, outcomes
+
+
+def test_punctuation_does_not_count_as_words_without_letters() -> None:
+    """The one deliberate difference: "a, b; c" has three words with letters out of three, not out of five."""
+    text = " ".join(["“The river,” (and) the stone; to have!"] * 12)
+    assert OurGopherQuality(GopherQualityConfig()).judge(Document(text=text, id="x", metadata={})) is None
+    drop = OurGopherQuality(GopherQualityConfig(alpha_words="tokens")).judge(Document(text=text, id="x", metadata={}))
+    assert drop is not None and drop.reason == "few_alpha_words"
+
+
+@pytest.mark.parametrize(
+    ("line", "sentences"),
+    [
+        ("One. Two! Three?", 3),
+        ("No mark", 1),
+        ("Version 2.5 is out.", 1),
+        ("“Stop!” he said.", 2),
+        ("一。二。三", 3),
+        ("", 1),
+    ],
+)
+def test_sentences(line: str, sentences: int) -> None:
+    assert count_sentences(line) == sentences
