@@ -1,6 +1,6 @@
 """Direct preference optimisation (Rafailov et al. 2023) with an optional supervised term on the chosen answers.
 
-    llmill dpo --config configs/posttrain/dpo_demo.yaml --out runs/dpo
+    llmill dpo configs/posttrain/dpo_demo.yaml --out runs/dpo
 
 The reference model's log-probabilities are computed once, before training, unless `precompute_reference` is off.
 """

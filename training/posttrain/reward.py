@@ -1,6 +1,6 @@
 """A reward model: the starting checkpoint with a scalar head, trained on pairs of answers.
 
-    llmill reward --config configs/posttrain/reward_demo.yaml --out runs/reward
+    llmill reward configs/posttrain/reward_demo.yaml --out runs/reward
 
 The loss is the Bradley-Terry model's, -log sigmoid(r(chosen) - r(rejected)) (Ouyang et al. 2022, equation 1). The
 reward of a conversation, rendered with the chat template, is read at its last token.

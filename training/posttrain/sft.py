@@ -1,6 +1,6 @@
 """Supervised fine-tuning on conversations, on the assistant's tokens only.
 
-    llmill sft --config configs/posttrain/sft_demo.yaml --out runs/sft
+    llmill sft configs/posttrain/sft_demo.yaml --out runs/sft
 
 The loss of a step is the mean cross-entropy over all assistant tokens of its `batch_size` rows, whatever the
 micro-batches (TRL divides by the token count of the whole step).

@@ -61,7 +61,7 @@ def settings(stage: str, checkpoint: Path, data: Path, **changes: Any) -> dict[s
         "save_every": 4,
         "threads": 1,
         # dropout draws from the global generator, whose state must come back too
-        "lora": {"rank": 2, "dropout": 0.1} if stage == "dpo" else None,
+        "lora": {"rank": 2, "dropout": 0.1} if stage == "sft" else None,
     }
     return {**values, **changes}
 
