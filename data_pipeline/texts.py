@@ -5,6 +5,7 @@ Used where a component learns from texts alone (quality classifier, tokenizer); 
 
 import heapq
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
+import zstandard
 from pydantic import Field
 
 from millbase.artifacts import MANIFEST, Manifest, open_artifact
@@ -84,19 +86,27 @@ def read_texts(source: TextSource) -> Iterator[str]:
     for file in input_files(source):
         total = bad = 0
         reason = ""
-        for record in _records(file):
+        for record in _checked(file):
             total += 1
             try:
                 text = text_of(record, source.field)
             except InputError as error:
-                bad, reason = bad + 1, str(error)
+                bad, reason = bad + 1, reason or str(error)
                 continue
             if text.strip():
                 yield text
         if bad > _MAX_BAD_SHARE * total:
             raise InputError(f"{file!r}: {bad} of {total} records hold no text ({reason}); check the file and 'field'")
         if bad:
-            logger.warning("%s: skipped %d of %d records without text (last: %s)", file, bad, total, reason)
+            logger.warning("%s: skipped %d of %d records without text (first: %s)", file, bad, total, reason)
+
+
+def _checked(file: str) -> Iterator[Any]:
+    """Records of a file; InputError where it is truncated, not UTF-8, or not what its name says."""
+    try:
+        yield from _records(file)
+    except (EOFError, OSError, zlib.error, zstandard.ZstdError, UnicodeDecodeError, pa.ArrowInvalid) as error:
+        raise InputError(f"{file!r} cannot be read ({error}); it is damaged or misnamed, fetch it again") from None
 
 
 def text_of(record: object, field: str) -> str:

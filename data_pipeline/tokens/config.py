@@ -27,8 +27,8 @@ class TokensConfig(Config):
     """Tokens in a shard; the last document goes over."""
     batch_tokens: int = Field(default=1 << 20, gt=0)
     """Tokens in a record batch; the last document goes over."""
-    workers: int | None = Field(default=None, gt=0)
-    """Tokeniser threads; all cores by default. The result does not depend on it."""
+    workers: int = Field(default=0, ge=0)
+    """Tokeniser threads; 0 takes one for each available core. The result does not depend on it."""
     run_bytes: int = Field(default=256 << 20, gt=0)
     """Bytes of text tokenised between two checkpoints; bounds memory to a few times this."""
     seed: int = Field(default=0, ge=0)

@@ -19,6 +19,7 @@ from data_pipeline.tokens.config import TokensConfig
 from data_pipeline.tokens.vocabulary import Vocabulary
 from millbase.artifacts import Manifest
 from millbase.atomic import atomic_write
+from millbase.process import available_cores
 from millbase.progress import progress
 from millbase.seeds import derive_seed
 
@@ -62,7 +63,7 @@ def heldout_bound(corpus: Manifest, config: TokensConfig) -> int:
 
 def write_runs(corpus: Manifest, vocabulary: Vocabulary, config: TokensConfig, folder: Path) -> list[Path]:
     """Tokenise every document of the corpus into run files in `folder`; finished ones are not made again."""
-    os.environ["RAYON_NUM_THREADS"] = str(config.workers or os.cpu_count() or 1)  # read at the first encoding
+    os.environ["RAYON_NUM_THREADS"] = str(config.workers or available_cores())  # read at the first encoding
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     bound = heldout_bound(corpus, config)
     shards = {file: index for index, file in enumerate(corpus_files(corpus))}

@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaConfig
 
 from data_pipeline.tokenizer import TokenizerConfig, train_tokenizer
-from millbase.artifacts import open_artifact
+from millbase.artifacts import create_artifact, open_artifact
 from millbase.config import load_config
 from millbase.errors import ArtifactError, ConfigError, InputError
 
@@ -231,3 +232,34 @@ def test_real_text_compresses_like_a_published_tokenizer(real_data: Path, tmp_pa
     peer.train_from_iterator(train, vocab_size=4096, show_progress=False)
     ratio = len(ours(heldout)["input_ids"]) / len(peer.encode(heldout).ids)
     assert ratio < 1.03
+
+
+def write_corpus(path: Path, texts: dict[str, str]) -> Path:
+    table = pa.table({"id": list(texts), "text": list(texts.values())})
+    with create_artifact(path, kind="corpus", config=TokenizerConfig(corpus="x")) as artifact:
+        (artifact.path / "data").mkdir(exist_ok=True)
+        with pa.ipc.new_file(str(artifact.path / "data" / "shard-00000.arrow"), table.schema) as writer:
+            writer.write_table(table, max_chunksize=100)
+    return path
+
+
+def test_learns_from_a_share_of_the_corpus_chosen_by_id(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    texts = {f"doc-{index}": " ".join(rng.choices(WORDS, k=20)) for index in range(1000)}
+    size = sum(len(text) for text in texts.values())
+    corpus = write_corpus(tmp_path / "corpus", texts)
+    shuffled = write_corpus(tmp_path / "shuffled", dict(rng.sample(list(texts.items()), len(texts))))
+    built = []
+    for number, path in enumerate((corpus, shuffled)):
+        fields = {"corpus": str(path), "max_bytes": size // 4, "vocab_size": 280}
+        out = train_tokenizer(load_config(TokenizerConfig, fields), tmp_path / f"out{number}")
+        assert open_artifact(out).stats["bytes"] == pytest.approx(size / 4, rel=0.15)
+        built.append((out / "tokenizer.json").read_bytes())
+    assert built[0] == built[1], "the order of documents does not matter"
+
+
+def test_empty_corpus_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    corpus = write_corpus(tmp_path / "x" / "corpus", {"a": ""})
+    with pytest.raises(InputError, match="are empty"):
+        train_tokenizer(load_config(TokenizerConfig, {"corpus": str(corpus)}), tmp_path / "out")
