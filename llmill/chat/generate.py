@@ -19,8 +19,11 @@ class ChatModel:
 
     def __init__(self, path: str | Path, device: str | None = None) -> None:
         """Load the checkpoint. InputError when it has no chat template (a base model)."""
+        from transformers.utils import logging as transformers_logging
+
         from training.load import load_model
 
+        transformers_logging.disable_progress_bar()  # loading takes a moment; the terminal is for the conversation
         self.loaded: LoadedModel = load_model(path, device=device)
         if not self.loaded.tokenizer.chat_template:
             raise InputError(

@@ -63,9 +63,11 @@ def print_summary(graph: Graph, record: Mapping[str, Any], ran: set[str]) -> Non
         status = Text(stage["status"], style=_STYLES.get(stage["status"], ""))
         seconds = f"{stage['seconds']:,.1f}" if known else "-"
         table.add_row(name, status, seconds, f"{stage['peak_rss_bytes'] / 2**20:,.0f} MiB" if known else "-")
-    total = f"{sum(record['stages'][name]['seconds'] for name in ran):,.1f}"
-    table.add_section()
-    table.add_row("this run", "", total, f"{record['peak_rss_bytes'] / 2**20:,.0f} MiB")
+    built = [record["stages"][name] for name in ran]
+    if built:
+        peak = max(stage["peak_rss_bytes"] for stage in built)
+        table.add_section()
+        table.add_row("this run", "", f"{sum(stage['seconds'] for stage in built):,.1f}", f"{peak / 2**20:,.0f} MiB")
     console.print(table)
     _print_gates(console, record["gates"])
     reports = [stage for stage in graph.stages.values() if stage.kind.artifact == "report" and stage.out.is_dir()]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import sys
 import threading
@@ -44,9 +43,21 @@ def main() -> int:
         last = str(error).strip().splitlines()
         write_json(job["error"], {"error": f"{type(error).__name__}: {last[0] if last else ''}"})
         return 1
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    write_json(job["finished"], {"key": job["key"], "artifact": digest, "peak_rss_bytes": peak})
+    write_json(job["finished"], {"key": job["key"], "artifact": digest, "peak_rss_bytes": _own_peak()})
     return 0
+
+
+def _own_peak() -> int:
+    """This process's largest resident memory so far, in bytes; 0 where the system does not tell.
+
+    Not getrusage: Linux hands ru_maxrss down through exec, so it would be the runner's when that was larger.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    lines = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return next((int(line.split()[1]) * 1024 for line in lines), 0)
 
 
 def _watch(pipe: int) -> None:
