@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from collections.abc import Sequence
 from typing import IO, Any
 
@@ -46,6 +47,17 @@ def open_file(path: str, mode: str = "rt") -> IO[Any]:
     try:
         if str(path).endswith(".gz") and "://" not in str(path):
             return gzip.open(path, mode, **encoding)  # type: ignore[call-overload, no-any-return]
+        if str(path).endswith(".zst"):
+            return _open_zstd(str(path), mode)
         return fsspec.open(path, mode, compression="infer", **encoding).open()  # type: ignore[no-any-return]
     except FileNotFoundError:
         raise InputError(f"file {str(path)!r} does not exist; check the path") from None
+
+
+def _open_zstd(path: str, mode: str) -> IO[Any]:
+    """Through Arrow's decompressor: it reads frames one after another and raises OSError where a stream is cut off."""
+    import pyarrow as pa
+
+    raw = pa.PythonFile(fsspec.open(path, "rb").open(), mode="r")
+    stream = io.BufferedReader(pa.CompressedInputStream(raw, "zstd"))
+    return stream if mode == "rb" else io.TextIOWrapper(stream, encoding="utf-8")

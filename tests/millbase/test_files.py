@@ -47,6 +47,22 @@ def test_open_file_decompresses_and_reports_missing(tmp_path):
         open_file(f"{tmp_path}/nope.txt")
 
 
+def test_zstd_frames_are_read_on_and_a_cut_stream_is_an_error(tmp_path):
+    import random
+
+    import zstandard
+
+    rng = random.Random(0)
+    text = "\n".join(str(rng.random()) for _ in range(20_000))
+    frame = zstandard.compress(text.encode())
+    (tmp_path / "two.zst").write_bytes(frame + frame)
+    with open_file(f"{tmp_path}/two.zst") as file:
+        assert file.read() == text + text
+    (tmp_path / "cut.zst").write_bytes(frame[: len(frame) // 2])
+    with pytest.raises(OSError, match="runcated"), open_file(f"{tmp_path}/cut.zst") as file:
+        file.read()
+
+
 def test_memory_filesystem_paths():
     import fsspec
 
