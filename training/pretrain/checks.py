@@ -25,9 +25,8 @@ def check_tokens(config: PretrainConfig) -> Manifest:
     """
     manifest = open_artifact(config.data.tokens, kind="tokens")
     path = Path(config.data.tokens)
-    for name in ("vocab_size", "tokenizer_digest"):
-        if name not in manifest.stats:
-            raise ArtifactError(f"{path}: its manifest has no {name}; build the tokens artifact again")
+    if "vocab_size" not in manifest.stats:
+        raise ArtifactError(f"{path}: its manifest has no vocab_size; build the tokens artifact again")
     vocab_size = int(manifest.stats["vocab_size"])
     size = tokenizer_size(path / "tokenizer")
     if size > vocab_size:

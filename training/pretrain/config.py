@@ -180,6 +180,10 @@ class PretrainConfig(Config):
     """Sequences a rank takes through the model at a time; changes speed and memory, not the result."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights in the forward pass; bfloat16 keeps float32 main weights and optimizer state."""
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    """How exactly float32 matrices are multiplied in training steps (torch.set_float32_matmul_precision): `high` uses
+    TF32 on GPUs, `medium` bfloat16 with float32 sums on CPUs that have it (about twice as fast). Evaluation and export
+    always use `highest`."""
     log_every: int = Field(default=10, gt=0)
     """Steps between two lines of metrics."""
     seed: int = Field(default=0, ge=0)
@@ -201,7 +205,7 @@ class PretrainConfig(Config):
             )
         if model.layers % layout.pipeline:
             raise ValueError(
-                f"model.layers {model.layers} is not divisible by parallel.pipeline {layout.pipeline}; change one of them"
+                f"model.layers {model.layers} is not divisible by parallel.pipeline {layout.pipeline}; change one"
             )
         share = self.micro_batch_size * layout.data
         if self.global_batch_size % share:

@@ -16,6 +16,7 @@ from typing import Any
 from millbase.artifacts import MANIFEST, OpenArtifact, open_artifact, work_directory
 from millbase.artifacts import Manifest as TokensManifest
 from millbase.errors import ArtifactError, StageError
+from training.load import tokenizer_digest
 from training.pretrain.checkpoint import STATE, RunState, complete_checkpoints, latest_checkpoint
 from training.pretrain.config import PretrainConfig
 
@@ -34,7 +35,11 @@ def find_start(config: PretrainConfig, tokens: TokensManifest) -> Path | None:
         return None
     source = _checkpoint_in(Path(config.checkpoint.resume_from))
     state = RunState.read(source)
-    ours = {"tokens": tokens.digest, "tokenizer": tokens.stats["tokenizer_digest"], **config.identity()}
+    ours = {
+        "tokens": tokens.digest,
+        "tokenizer": tokenizer_digest(Path(config.data.tokens) / "tokenizer"),
+        **config.identity(),
+    }
     theirs = {"tokens": state.dataset_digest, "tokenizer": state.tokenizer_digest, **state.identity}
     differences = list(_differences(theirs, ours))
     if differences:

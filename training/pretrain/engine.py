@@ -85,7 +85,11 @@ class Engine:
         self.ddp.zero_grad_buffer()
         self.optimizer.zero_grad()
         count = self.config.global_batch_size // (self.config.micro_batch_size * self.config.parallel.data)
-        return self._pass(batches, count, forward_only=False, stop=stop)
+        torch.set_float32_matmul_precision(self.config.matmul_precision)
+        try:
+            return self._pass(batches, count, forward_only=False, stop=stop)
+        finally:
+            torch.set_float32_matmul_precision("highest")
 
     def update(self, step: int) -> float:
         """One optimizer step with the accumulated gradients, at step `step`'s learning rate; returns their norm."""

@@ -25,8 +25,9 @@ def whole_weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
     Raises:
         ArtifactError: not a checkpoint, or its index holds more than tensors.
     """
-    from torch.distributed.checkpoint import FileSystemReader, load
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     check_safe(Path(checkpoint))
     metadata = FileSystemReader(checkpoint).read_metadata()

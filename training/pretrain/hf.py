@@ -6,6 +6,7 @@ layers stacked in front. L layers, H hidden, Q query heads, G key/value heads, D
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -89,7 +90,7 @@ def from_hf(state: dict[str, Tensor], config: ModelConfig, padded_vocab: int) ->
 
 
 def hf_config(
-    config: ModelConfig, vocab_size: int, sequence_length: int, dtype: str, token_ids: dict[str, int | None]
+    config: ModelConfig, vocab_size: int, sequence_length: int, dtype: str, token_ids: Mapping[str, int | None]
 ) -> Any:
     """The transformers configuration (LlamaConfig, or Qwen3Config with QK norms).
 

@@ -51,8 +51,9 @@ def transformer_config(config: PretrainConfig) -> TransformerConfig:
         params_dtype=dtype,
         pipeline_dtype=dtype,
         bf16=dtype == torch.bfloat16,
-        # weights.py fills every weight from (seed, name), the same for every layout
-        perform_initialization=False,
+        # weights.py sets every weight afterwards; but only where Megatron initialises them too does it mark its
+        # tensor-parallel parameters, and unmarked ones are left out of the gradient norm on all ranks but the first.
+        perform_initialization=True,
         use_cpu_initialization=not on_gpu,
         # Gradients are summed over tokens and divided by the number of tokens of the whole batch, so the loss is the
         # mean over tokens, whatever the micro-batch and the layout.
@@ -79,4 +80,19 @@ def build_model(config: PretrainConfig, vocab_size: int) -> Any:
         rotary_base=config.model.rope_theta,
         share_embeddings_and_output_weights=config.model.tied_embeddings,
     )
+    if model.post_process and vocab_size % config.model.vocab_multiple:
+        _hide_padding(model.output_layer, vocab_size, config)
     return model.to(dtype=getattr(torch, config.dtype), device=torch.cuda.current_device())
+
+
+def _hide_padding(output_layer: Any, vocab_size: int, config: PretrainConfig) -> None:
+    """Give padding rows of the vocabulary probability 0: the exported model has none, and must be the same model."""
+    rows = padded_vocab(vocab_size, config.model.vocab_multiple) // config.parallel.tensor
+    first = parallel_state.get_tensor_model_parallel_rank() * rows
+    padding = torch.arange(first, first + rows) >= vocab_size
+
+    def hide(module: Any, inputs: Any, output: tuple[torch.Tensor, Any]) -> tuple[torch.Tensor, Any]:
+        logits, bias = output
+        return logits.masked_fill(padding.to(logits.device), float("-inf")), bias
+
+    output_layer.register_forward_hook(hide)

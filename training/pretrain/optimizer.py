@@ -25,7 +25,7 @@ class FusedAdam(torch.optim.Optimizer):
         adam_w_mode: bool = True,
         **_: Any,
     ) -> None:
-        """`adam_w_mode`: decoupled weight decay (Loshchilov & Hutter 2019), else L2. Apex's other options are ignored."""
+        """`adam_w_mode`: decoupled weight decay (Loshchilov & Hutter 2019), else L2. Other options are ignored."""
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
         self._kernel = torch._fused_adamw_ if adam_w_mode else torch._fused_adam_
 

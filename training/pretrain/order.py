@@ -57,7 +57,7 @@ class SequenceOrder:
         self.tokens_per_epoch = shards.total_tokens
         if self.tokens_per_epoch <= sequence_length:
             raise InputError(
-                f"{shards.directory}: {self.tokens_per_epoch} tokens do not fill one sequence of {sequence_length} + 1; "
+                f"{shards.directory}: {self.tokens_per_epoch} tokens do not fill a sequence of {sequence_length} + 1; "
                 "lower data.sequence_length or build more tokens"
             )
         self._epochs: OrderedDict[int, _Epoch] = OrderedDict()

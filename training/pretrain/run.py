@@ -15,6 +15,7 @@ from types import FrameType
 from millbase.artifacts import create_artifact
 from millbase.atomic import write_json
 from millbase.launch import torchrun
+from training.load import tokenizer_digest
 from training.pretrain.checkpoint import step_directory
 from training.pretrain.checks import check_machine, check_tokens
 from training.pretrain.config import PretrainConfig
@@ -66,7 +67,7 @@ def pretrain(config: PretrainConfig, out: str | Path) -> Path:
             stage="pretrain",
             steps=config.steps,
             tokens=config.steps * config.global_batch_size * config.data.sequence_length,
-            tokenizer_digest=tokens.stats["tokenizer_digest"],
+            tokenizer_digest=tokenizer_digest(Path(config.data.tokens) / "tokenizer"),
             vocab_size=tokens.stats["vocab_size"],
             dataset_digest=tokens.digest,
             **result,

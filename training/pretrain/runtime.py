@@ -18,13 +18,28 @@ def prepare(threads: int) -> None:
     """Make Megatron-core usable in this process; `threads` is the number of CPU threads torch may use."""
     torch.set_num_threads(threads)
     if not torch.cuda.is_available():
-        # Megatron compiles its small fused functions with torch.compile as it is imported: tens of seconds on a CPU
-        # for nothing gained. On a GPU the fusions stay.
-        from megatron.core.jit import disable_jit_fuser
-
-        disable_jit_fuser()
+        _import_uncompiled()
         use_cpu()
     mend_without_te()
+
+
+def _import_uncompiled() -> None:
+    """Import Megatron with its small fused functions left as they are.
+
+    They are decorated with torch.compile, which loads the whole compiler at import (seconds for each rank) and would
+    compile at the first call, for nothing gained on a CPU. On a GPU the fusions stay.
+    """
+    assert "megatron.core" not in sys.modules, "prepare() must come before Megatron is imported"
+    original = torch.compile
+
+    def leave(function: Any = None, **_: Any) -> Any:
+        return function if function is not None else lambda decorated: decorated
+
+    _set(torch, "compile", leave)
+    try:
+        import megatron.core  # noqa: F401
+    finally:
+        _set(torch, "compile", original)
 
 
 def mend_without_te() -> None:

@@ -34,7 +34,7 @@ class TokenShards:
     """
 
     def __init__(self, directory: str | Path) -> None:
-        """Map every shard under `directory`; InputError when there is none or a column is missing or of another type."""
+        """Map every shard under `directory`; InputError when there is none or a column is missing or mistyped."""
         self.directory = Path(directory)
         self._batches: list[_Batch] = []
         starts: list[np.ndarray] = []

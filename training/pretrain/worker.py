@@ -24,6 +24,7 @@ from millbase.errors import StageError, UserError
 from millbase.log import get_logger
 from millbase.metrics import MetricsWriter
 from millbase.process import die_with_parent
+from training.load import tokenizer_digest
 from training.pretrain import runtime
 from training.pretrain.checkpoint import RunState, check_safe, latest_checkpoint, step_directory
 from training.pretrain.config import PretrainConfig
@@ -80,7 +81,7 @@ def run(run_file: Path) -> None:
         step=0,
         identity=config.identity(),
         dataset_digest=tokens.digest,
-        tokenizer_digest=tokens.stats["tokenizer_digest"],
+        tokenizer_digest=tokenizer_digest(Path(config.data.tokens) / "tokenizer"),
         vocab_size=int(tokens.stats["vocab_size"]),
     )
     engine = Engine(config, state.vocab_size, initial_weights(config.model, config.seed))

@@ -1,16 +1,18 @@
-"""Small token shards in the documented layout, with a real tokenizer, for the tests of pretraining."""
+"""Small token shards in the documented layout, a tiny configuration, and a way to run it, for the pretraining tests."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from millbase.artifacts import create_artifact
 from millbase.config import Config
-from training.load import tokenizer_digest
 
 WORDS = [
     "the",
@@ -115,6 +117,51 @@ def make_tokens(out: Path, config: ToyTokens | None = None, extra_vocab: int = 0
             documents=len(train),
             vocab_size=vocab,
             dtype="uint16",
-            tokenizer_digest=tokenizer_digest(art.path / "tokenizer"),
+            tokenizer_digest="sha256:of-the-tokenizer-artifact",
         )
     return out
+
+
+@pytest.fixture(scope="session")
+def toy_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokens artifact of 60 training documents."""
+    return make_tokens(tmp_path_factory.mktemp("toy") / "tokens")
+
+
+@pytest.fixture(scope="session")
+def new_tokens() -> Callable[..., Path]:
+    """Makes another tokens artifact: (path, ToyTokens, extra_vocab)."""
+    return make_tokens
+
+
+@pytest.fixture(scope="session")
+def toy_tokens_config() -> type[ToyTokens]:
+    """The configuration class of the toy artifact."""
+    return ToyTokens
+
+
+def tiny_config(tokens: Path, **overrides: Any) -> dict[str, Any]:
+    """A model of 20 thousand weights, 8 steps; keyword arguments replace whole top-level fields."""
+    values: dict[str, Any] = {
+        "data": {"tokens": str(tokens), "sequence_length": 32},
+        "model": {"layers": 2, "hidden_size": 32, "heads": 4, "kv_heads": 2, "ffn_hidden_size": 64},
+        "steps": 8,
+        "global_batch_size": 8,
+        "micro_batch_size": 2,
+        "log_every": 1,
+        "schedule": {"warmup_steps": 2},
+        "evaluation": {"every_steps": 4, "tokens": 200},
+        "checkpoint": {"every_steps": 4},
+        "seed": 3,
+    }
+    return values | overrides
+
+
+@pytest.fixture(scope="session")
+def tiny(toy_tokens: Path) -> Callable[..., dict[str, Any]]:
+    """`tiny(steps=3)`: values of a tiny configuration on the toy tokens."""
+
+    def make(tokens: Path | None = None, **overrides: Any) -> dict[str, Any]:
+        return tiny_config(tokens or toy_tokens, **overrides)
+
+    return make

@@ -1,0 +1,77 @@
+"""Checkpoints: only whole ones count, old ones go, and an index that could run code is refused."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from millbase.errors import ArtifactError
+from training.pretrain import checkpoint
+
+
+def make(checkpoints: Path, step: int) -> Path:
+    temporary = checkpoints / ".step.new"
+    temporary.mkdir(parents=True)
+    (temporary / "weights").write_bytes(b"w" * step)
+    final = checkpoint.step_directory(checkpoints, step)
+    checkpoint.finish(temporary, final)
+    return final
+
+
+def test_the_latest_is_the_newest_whole_one(tmp_path: Path) -> None:
+    assert checkpoint.latest_checkpoint(tmp_path) is None
+    first, second, third = (make(tmp_path, step) for step in (5, 10, 15))
+    (tmp_path / ".step_00000020.new").mkdir()
+    assert checkpoint.latest_checkpoint(tmp_path) == third
+    (third / "weights").write_bytes(b"x" * 15)  # same size, other content
+    assert checkpoint.latest_checkpoint(tmp_path) == second
+    (second / "weights").unlink()
+    assert checkpoint.latest_checkpoint(tmp_path) == first
+    (first / "complete.json").write_text('{"weights": ')
+    assert checkpoint.latest_checkpoint(tmp_path) is None
+
+
+def test_prune_keeps_the_newest_and_clears_interrupted_saves(tmp_path: Path) -> None:
+    for step in (5, 10, 15):
+        make(tmp_path, step)
+    (tmp_path / ".step_00000020.new").mkdir()
+    checkpoint.prune(tmp_path, keep=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step_00000010", "step_00000015"]
+
+
+class Evil:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> object:
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_an_index_that_runs_code_is_refused_without_running_it(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(Evil(marker)))
+    with pytest.raises(ArtifactError, match="source you trust") as caught:
+        checkpoint.check_safe(tmp_path)
+    assert "system" in str(caught.value)
+    assert not marker.exists()
+
+
+def test_pickled_objects_among_the_tensors_are_refused(tmp_path: Path) -> None:
+    from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
+
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(Metadata({"rng_state": BytesStorageMetadata()})))
+    with pytest.raises(ArtifactError, match="rng_state"):
+        checkpoint.check_safe(tmp_path)
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(Metadata({}))[:-5])
+    with pytest.raises(ArtifactError, match="not loaded"):
+        checkpoint.check_safe(tmp_path)
+
+
+def test_a_folder_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="not a pretraining checkpoint"):
+        checkpoint.RunState.read(tmp_path)
+    (tmp_path / "state.json").write_text(json.dumps({"step": 3}))
+    with pytest.raises(ArtifactError, match="not a pretraining checkpoint"):
+        checkpoint.RunState.read(tmp_path)
