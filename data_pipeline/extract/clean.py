@@ -16,12 +16,13 @@ _FURNITURE = re.compile(
     | (?:accept|reject|manage|allow)\ (?:all\ )?(?:cookies|cookie\ (?:settings|preferences)).*
     | (?:cookie|privacy)\ (?:policy|notice|settings|preferences|statement)
     | (?:terms\ (?:of\ (?:use|service)|and\ conditions)|legal\ notice|imprint|sitemap|disclaimer)
-    | (?:share|tweet|pin|like|follow|email|e-mail|print)(?:\ (?:this|it|us|on|to|via|article|page|post|story))*
+    | (?:share|tweet|pin|like|follow|email|e-mail|print)(?:\ (?:this|it|us|on|to|via|article|page|post|story))*:?
       (?:\ (?:facebook|twitter|x|linkedin|whatsapp|pinterest|reddit|instagram|telegram|a\ friend|email|print)[,:|]?)*
     | (?:facebook|twitter|linkedin|whatsapp|pinterest|reddit|instagram|youtube|rss)
     | (?:copyright|©|\(c\)|copyright\ ©|©\ copyright)\ .{0,120}
     | .{0,80}\ball\ rights\ reserved\.?
-    | (?:sign|log)\ (?:in|up|out)(?:\ (?:or|/|to)\b.{0,40})? | register | subscribe(?:\ (?:now|today))?
+    | (?:sign|log)\ (?:in|up|out)(?:\ or\ .{0,40}|\ to\ (?:comment|continue|reply|post|vote|read|your)\b.{0,40})?
+    | register | subscribe(?:\ (?:now|today))?
     | (?:subscribe|sign\ up)\ (?:to|for)\ (?:our|the)\ (?:\w+\ )?(?:newsletter|mailing\ list|updates)\b.{0,40}
     | skip\ to\ (?:main\ |the\ )?(?:content|navigation|search) | back\ to\ (?:the\ )?top
     | jump\ to\ (?:navigation|search)

@@ -68,17 +68,24 @@ class GopherRepetitionFilter(CorpusStep):
         return self._judge_n_grams(words_of(document), len(text))
 
     def _judge_n_grams(self, words: list[str], length: int) -> Drop | None:
-        for n, limit in self.config.top_n_grams:
-            value = top_n_gram_characters(words, n) / length
+        # Counting n-grams is most of the work of all heuristics; bounds from shorter n-grams spare it nearly always.
+        # `longest[k]`, the characters of the k longest words, bounds those of any k words.
+        longest = list(accumulate(sorted(map(len, words), reverse=True), initial=0))
+        count = len(words)
+        for n, limit in sorted(self.config.top_n_grams):
+            # The most frequent n-gram is no more frequent than the most frequent shorter one.
+            if count * (longest[min(n, len(words))] + n - 1) <= limit * length:
+                continue
+            gram, count = top_n_gram(words, n)
+            value = (sum(map(len, gram)) + n - 1) * count / length
             if value > limit:
                 return Drop(f"top_{n}_gram", value, limit)
-        longest = list(accumulate(sorted(map(len, words), reverse=True), initial=0))
+        repeats = len(words)
         for n, limit in sorted(self.config.dup_n_grams):
-            repeats = len(words) - n + 1 - len(set(n_grams(words, n)))
-            if repeats <= 0:  # without a repeated n-gram there is no repeated longer one
-                break
-            # The scan finds at most `repeats` n-grams that share no word. Where even so many of the longest words stay
-            # under the limit, as in most documents, it need not run.
+            # No position repeats an n-gram that does not repeat a shorter one; those found share no word.
+            if longest[min(repeats * n, len(words))] <= limit * length:
+                continue
+            repeats = max(0, len(words) - n + 1) - len(set(n_grams(words, n)))
             if longest[min(repeats * n, len(words))] <= limit * length:
                 continue
             value = duplicate_n_gram_characters(words, n) / length
@@ -101,13 +108,10 @@ def duplicates(parts: Sequence[str]) -> tuple[int, int]:
     return elements, characters
 
 
-def top_n_gram_characters(words: list[str], n: int) -> int:
-    """Characters (with single blanks) in all occurrences of the most frequent n-gram, the first one on a tie."""
+def top_n_gram(words: list[str], n: int) -> tuple[tuple[str, ...], int]:
+    """The most frequent n-gram, the first one on a tie, and how often it occurs; ((), 0) where there is none."""
     counts = Counter(n_grams(words, n))
-    if not counts:
-        return 0
-    gram, count = max(counts.items(), key=lambda item: item[1])
-    return (sum(map(len, gram)) + n - 1) * count
+    return max(counts.items(), key=lambda item: item[1], default=((), 0))
 
 
 def duplicate_n_gram_characters(words: list[str], n: int) -> int:

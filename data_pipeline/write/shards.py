@@ -65,7 +65,9 @@ class ShardWriter(AbstractContextManager["ShardWriter"]):
         table = pa.Table.from_batches(self._pending, self.schema).combine_chunks()
         end = table.num_rows - table.num_rows % _ROWS if whole_batches else table.num_rows
         for start in range(0, end, _ROWS):
-            for batch in table.slice(start, min(_ROWS, end - start)).combine_chunks().to_batches():
+            # `take` copies: a slice would bring along the layout of the batch it was cut from
+            part = table.take(pa.array(range(start, min(start + _ROWS, end)), pa.int64())).combine_chunks()
+            for batch in part.to_batches():
                 self._file().write_batch(batch)
         rest = table.slice(end)
         self._pending, self._pending_rows = rest.to_batches(), rest.num_rows

@@ -14,8 +14,8 @@ import pytest
 from data_pipeline.corpus import CorpusConfig, SourceConfig, build_corpus, read_corpus, read_funnel
 from data_pipeline.extract.step import Extractor
 from data_pipeline.language.config import LanguageConfig
-from data_pipeline.score import QualityFilterConfig
 from data_pipeline.read.config import ReadConfig
+from data_pipeline.score import QualityFilterConfig
 from millbase.artifacts import open_artifact, work_directory
 from millbase.errors import ArtifactError, InputError, StageError, UserError
 
@@ -198,9 +198,7 @@ def test_kill_9_and_restart_gives_the_same_bytes_and_leaves_no_worker(long_crawl
     settings = config(long_crawl / "crawl/*.warc.gz")
     finished = set(os.listdir(work_directory(out) / "scratch" / "datatrove" / "completions"))
     resumed = build_with_spy(settings, out, before)
-    assert finished and all(name[:5] not in finished for name in resumed), (
-        "finished files are not redone"
-    )
+    assert finished and all(name[:5] not in finished for name in resumed), "finished files are not redone"
     fresh = build_corpus(settings, long_crawl / "fresh")
     assert open_artifact(out).digest == open_artifact(fresh).digest
 
