@@ -202,3 +202,18 @@ def test_settings_that_contradict_each_other() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             load_config(SftConfig, {"model": "m", "data": "d"}, override)
+
+
+def test_several_visible_gpus_do_not_split_the_batch(
+    checkpoint: Path, instructions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import TrainingArguments
+
+    original = TrainingArguments.__post_init__
+
+    def two_gpus(self: TrainingArguments) -> None:
+        original(self)
+        self._n_gpu = 2
+
+    monkeypatch.setattr(TrainingArguments, "__post_init__", two_gpus)
+    assert train_sft(config(checkpoint, instructions, max_steps=1, save_every=1), tmp_path / "sft").is_dir()

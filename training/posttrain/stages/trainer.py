@@ -16,6 +16,13 @@ class StageTrainer:
     order: TrainingOrder
     """Set after construction: the order of training rows."""
 
+    def __init__(self, *, args: Any, **rest: Any) -> None:
+        # One process drives one GPU; with several visible, Trainer would wrap the model in nn.DataParallel, which TRL
+        # refuses. This is how Trainer itself says not to.
+        if args.n_gpu > 1:
+            args._n_gpu = 1
+        super().__init__(args=args, **rest)  # type: ignore[call-arg]
+
     def _get_train_sampler(self, train_dataset: Any = None) -> TrainingOrder:
         return self.order
 
