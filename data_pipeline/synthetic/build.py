@@ -8,14 +8,14 @@ import gzip
 import io
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from data_pipeline.synthetic.config import SyntheticWebConfig
-from data_pipeline.synthetic.grammar import shuffled
+from data_pipeline.synthetic.pages import junk
 from data_pipeline.synthetic.pages.make import PageMaker
-from data_pipeline.synthetic.pages.plan import PagePlan, plan_crawl
+from data_pipeline.synthetic.pages.plan import CrawlPlan, PagePlan, plan_crawl
 from data_pipeline.synthetic.pages.sites import BLOCKED_HOSTS
 from data_pipeline.synthetic.posttrain import write_posttrain
 from data_pipeline.synthetic.prose import write_article
@@ -33,17 +33,17 @@ def build_synthetic_web(config: SyntheticWebConfig, out: str | Path) -> Path:
     """
     with create_artifact(out, kind="synthetic-web", config=config, inputs={}, seed=config.seed) as artifact:
         world = make_world(config.seed)
-        kinds = _write_crawl(config, world, artifact.path)
+        plan = plan_crawl(config, world)
+        kinds = _write_crawl(config, plan, artifact.path)
         (artifact.path / "blocked_domains.txt").write_text("".join(f"{host}\n" for host in BLOCKED_HOSTS))
-        _write_quality(config, world, artifact.path / "quality" / "positive.jsonl")
+        _write_quality(config, world, plan, artifact.path / "quality")
         rows = write_posttrain(config, world, artifact.path)
         artifact.stats.update(pages=config.pages, kinds=kinds, facts=len(world.facts), rows=rows)
     return Path(out)
 
 
-def _write_crawl(config: SyntheticWebConfig, world: World, root: Path) -> dict[str, int]:
+def _write_crawl(config: SyntheticWebConfig, plan: CrawlPlan, root: Path) -> dict[str, int]:
     """WARC files and the truth; returns the number of pages of each kind."""
-    plan = plan_crawl(config, world)
     maker = PageMaker(config.seed, plan)
     kinds: Counter[str] = Counter()
     truth: list[str] = []
@@ -65,7 +65,7 @@ def _write_crawl(config: SyntheticWebConfig, world: World, root: Path) -> dict[s
 def _split(pages: list[PagePlan], parts: int) -> list[list[PagePlan]]:
     """`parts` runs of nearly equal length, in order."""
     bounds = [len(pages) * i // parts for i in range(parts + 1)]
-    return [pages[a:b] for a, b in zip(bounds, bounds[1:])]
+    return [pages[a:b] for a, b in pairwise(bounds)]
 
 
 def _write_gzip(path: Path, text: str) -> None:
@@ -76,13 +76,19 @@ def _write_gzip(path: Path, text: str) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-def _write_quality(config: SyntheticWebConfig, world: World, path: Path) -> None:
-    """Clean reference prose from the same grammars under another stream of random numbers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
+def _write_quality(config: SyntheticWebConfig, world: World, plan: CrawlPlan, folder: Path) -> None:
+    """Texts that editors accepted (clean prose) and rejected (spam, salad): like the crawl's, but not in the crawl."""
+    folder.mkdir(parents=True, exist_ok=True)
+    accepted, rejected = [], []
     for i in range(config.posttrain.quality_positive):
         rng = Random(derive_seed(config.seed, "quality", i))
         source = "encyclopedia" if rng.random() < config.encyclopedia_share else "web"
-        rows.append({"text": write_article(rng, world, source).text})
-    rows = shuffled(Random(derive_seed(config.seed, "quality", "order")), rows)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        accepted.append(write_article(rng, world, source))
+    for i in range(config.posttrain.quality_negative):
+        rng = Random(derive_seed(config.seed, "quality", "negative", i))
+        rejected.append(junk.spam(rng) if rng.random() < 0.4 else junk.salad(rng, plan.followers, plan.vocabulary))
+    for name, articles in (("positive", accepted), ("negative", rejected)):
+        # with the headline, as extraction gives it: else a classifier learns that headlines are bad
+        rows = [{"text": f"{article.title}\n{article.text}"} for article in articles]
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")

@@ -80,7 +80,9 @@ class PosttrainSizes(Config):
     facts_multiple_choice: int = Field(default=400, gt=0)
     """Items of the task world_facts_mc, at most; there are about 400 facts."""
     quality_positive: int = Field(default=1500, gt=0)
-    """Reference texts in quality/positive.jsonl."""
+    """Clean texts in quality/positive.jsonl."""
+    quality_negative: int = Field(default=500, gt=0)
+    """Rejected texts (spam and word salad) in quality/negative.jsonl, for whoever trains on labelled texts."""
 
 
 class SyntheticWebConfig(Config):

@@ -91,8 +91,8 @@ def fix_articles(text: str) -> str:
 
 
 def sentence(rng: Random, template: str, slots: Mapping[str, str] | None = None) -> str:
-    """`render` with a capital first letter."""
-    return capitalise(render(rng, template, slots))
+    """`render` with a capital first letter and no blanks at the ends."""
+    return capitalise(render(rng, template, slots).strip())
 
 
 def capitalise(text: str) -> str:

@@ -13,7 +13,8 @@ NAMES: dict[str, tuple[str, ...]] = {
         "Dorna", "Quenby", "Ithmar", "Solvek", "Neldor", "Rimwick", "Castrel", "Ulvane",
     ),
     "person": (
-        "Elka Marsh", "Oskar Dray", "Tessa Brone", "Tomas Reld", "Lina Corvel", "Bruno Hask", "Nora Velt", "Felix Arden",
+        "Elka Marsh", "Oskar Dray", "Tessa Brone", "Tomas Reld", "Lina Corvel", "Bruno Hask", "Nora Velt",
+        "Felix Arden",
         "Ida Fenn", "Jonas Pike", "Petra Solm", "Viktor Lunt", "Greta Winding", "Emil Carrow", "Clara Ostin",
         "Hugo Strand",
     ),
@@ -58,7 +59,8 @@ VALUES: dict[str, tuple[str, ...]] = {
         "The Quiet Harbour", "Night over the Hills", "The Clockmaker", "The Red Umbrella", "Under the Old Oak",
     ),
     "product": (
-        "glass", "cloth", "bread", "cheese", "paper", "silk", "honey", "soap", "pottery", "furniture", "wine", "leather",
+        "glass", "cloth", "bread", "cheese", "paper", "silk", "honey", "soap", "pottery", "furniture", "wine",
+        "leather",
         "perfume", "candy", "ink", "steel",
     ),
     "landmark": (

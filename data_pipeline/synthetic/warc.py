@@ -40,7 +40,8 @@ def _write_pair(writer: WARCWriter, page: Page, seed: int, name: str) -> None:
     host, _, path = page.url.removeprefix("https://").partition("/")
     response_id = record_id(seed, name, "response")
     request = writer.create_warc_record(
-        page.url, "request", http_headers=StatusAndHeaders(f"GET /{path} HTTP/1.1", [("Host", host)], is_http_request=True),
+        page.url, "request",
+        http_headers=StatusAndHeaders(f"GET /{path} HTTP/1.1", [("Host", host)], is_http_request=True),
         warc_headers_dict=_headers(seed, name, "request") | {"WARC-Concurrent-To": f"<{response_id}>"},
     )  # fmt: skip
     writer.write_record(request)

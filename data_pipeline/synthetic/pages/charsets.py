@@ -54,7 +54,8 @@ FOREIGN: dict[str, tuple[Charset, ...]] = {
     "pl": (Charset("iso-8859-2", "header"), Charset("windows-1250", "meta")),
     "ru": (Charset("windows-1251", "header"), Charset("windows-1251", "meta"), Charset("windows-1251", "none"),
            Charset("koi8-r", "header")),
-    "zh": (Charset("gb18030", "header"), Charset("gb18030", "meta"), Charset("gb18030", "none"), Charset("utf-16", "bom")),
+    "zh": (Charset("gb18030", "header"), Charset("gb18030", "meta"), Charset("gb18030", "none"),
+           Charset("utf-16", "bom")),
     "ja": (Charset("cp932", "header"), Charset("cp932", "meta"), Charset("cp932", "none"), Charset("euc-jp", "meta")),
 }  # fmt: skip
 """Language -> charsets of its pages besides UTF-8."""

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a template stands on one line)
 """Copies of an article: edited ones near a wanted similarity, and new articles that share some of its sentences.
 
 Similarity is the exact Jaccard index of the sets of 5-word shingles, words lower-cased (Broder, 1997): the measure

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a template stands on one line)
 """Prose in other languages than English, from one small grammar per language: what a language filter must drop."""
 
 from random import Random

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a template stands on one line)
 """The parts of a page that are not its text: menus, banners, adverts, comments, scripts, styles."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a template stands on one line)
 """Main texts that no language model should read: spam, salad, stubs, lists, code, boilerplate."""
 
 from collections.abc import Sequence
@@ -18,6 +19,14 @@ _MARKETING = (
     "[Subscribe|Sign up] [to our list|now] [for exclusive coupons|to unlock secret discounts] on {goods} and [much more|premium brands].",
     "[Best|Top] {goods} [reviews|deals] [of the year|for less]: [compare prices|click the button] and [checkout in seconds|add to cart today].",
     "[Experts hate this|One simple trick]: [order|buy] {goods} [in bulk|with crypto] and [earn cash back|double your rewards] [instantly|in days].",
+    "[Warehouse clearance|Final sale]! [All|Most] {goods} must go, [prices slashed|nothing above ten dollars], [ask our hotline|chat with an agent] [right away|around the clock].",
+    "[Loved by celebrities|As seen on television], [our premium|this luxury] collection [sells out fast|ships worldwide], [reserve yours|secure a voucher] [tonight|within minutes].",
+    "[Refer a friend|Share the link] and [both of you receive|pocket] {p} dollars [store credit|in vouchers] [for any order|no strings attached].",
+    "[Rated five stars|Voted product of the year], [handpicked|certified] {goods} [arrive overnight|come with a lifetime warranty], [returns are free|zero hassle].",
+    "[Why pay more|Still paying retail]? [Wholesale|Factory] prices on {goods} [direct to you|without middlemen], [shop the outlet|browse the catalog] [here|below].",
+    "[Financing available|Easy monthly payments] [for everyone|even with bad credit], [approval in seconds|apply online], [terms apply|see details at checkout].",
+    "[Use promo code|Enter coupon] SAVE{p} [at checkout|on the payment page] [for extra savings|to activate your discount] [sitewide|on selected items].",
+    "[Flash sale|Mega event] [starts now|this weekend only]: [doorbusters|hot picks] in [every category|all sizes], [members get early access|VIP pricing unlocked].",
 )  # fmt: skip
 
 
@@ -26,7 +35,7 @@ def spam(rng: Random) -> Article:
     goods = pick(rng, _GOODS)
     lines: dict[str, None] = {}
     while len(lines) < 14:
-        slots = {"goods": goods if rng.random() < 0.7 else pick(rng, _GOODS), "p": str(rng.randint(3, 18) * 5)}
+        slots = {"goods": goods if rng.random() < 0.3 else pick(rng, _GOODS), "p": str(rng.randint(3, 18) * 5)}
         lines[sentence(rng, pick(rng, _MARKETING), slots)] = None
     return Article("spam", f"Cheap {goods} online, best price", tuple(paragraphs(rng, list(lines))))
 
@@ -51,11 +60,16 @@ def markov_salad(rng: Random, followers: dict[str, list[str]], vocabulary: Seque
     for _ in range(rng.randint(9, 15)):
         words = [word]
         for _ in range(rng.randint(8, 18)):
-            jump = rng.random() < 0.3 or word not in followers
+            jump = rng.random() < 0.5 or word not in followers
             word = pick(rng, vocabulary if jump else followers[word])
             words.append(word)
         lines.append(capitalise(" ".join(words)) + ".")
     return Article("word_salad", capitalise(" ".join(words[:3])), tuple(paragraphs(rng, lines)))
+
+
+def salad(rng: Random, followers: dict[str, list[str]], vocabulary: Sequence[str]) -> Article:
+    """Either salad; the plausible one less often."""
+    return markov_salad(rng, followers, vocabulary) if rng.random() < 0.3 else word_salad(rng, vocabulary)
 
 
 def keyword_stuffing(rng: Random) -> Article:
@@ -124,8 +138,8 @@ def link_list(rng: Random, titles: Sequence[str]) -> Article:
 
 _BOILERPLATE = (
     "This website uses cookies to [improve your experience|remember your settings].",
-    "By using this site you agree to our terms of use and our privacy policy.",
-    "All rights reserved. No part of this site may be [copied|reproduced] without permission.",
+    "By using this site you agree to our terms of use and our privacy policy",
+    "All rights reserved | No part of this site may be [copied|reproduced] without permission",
     "Please enable javascript in your browser to see this page.",
     "Subscribe to our newsletter and follow us on all channels",
     "[Powered by|Theme by] OpenPress | Log in | Register | Sitemap",

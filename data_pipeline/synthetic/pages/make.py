@@ -108,11 +108,7 @@ class PageMaker:
     def _junk_text(self, rng: Random, page: PagePlan) -> Article:
         plan = self._plan
         if page.kind == "word_salad":
-            if rng.random() < 0.5:
-                return junk.word_salad(rng, plan.vocabulary)
-            return junk.markov_salad(rng, plan.followers, plan.vocabulary)
-        if page.kind == "link_list":
-            return junk.link_list(rng, plan.titles)
+            return junk.salad(rng, plan.followers, plan.vocabulary)
         if page.article is not None:
             of_article = {
                 "short": junk.short_page,
@@ -133,7 +129,8 @@ class PageMaker:
     def _app_shell(self, rng: Random, page: PagePlan) -> Page:
         site = pick(rng, sites.JUNK_SITES)
         html = (
-            f'<!DOCTYPE html><html><head><meta charset="utf-8"><title>App</title><script src="/app.{rng.randint(1, 999)}.js">'
+            '<!DOCTYPE html><html><head><meta charset="utf-8"><title>App</title>'
+            f'<script src="/app.{rng.randint(1, 999)}.js">'
             '</script></head><body><div id="root"></div><noscript></noscript></body></html>'
         )
         return self._raw(page, site, html.encode(), "text/html; charset=utf-8", name="app")
@@ -195,7 +192,8 @@ class PageMaker:
             html = damage(rng, html)
         return Page(
             url=_url(site, article, page.index), kind=page.kind, source=page.source,
-            body=charset.encode(html), headers=(*_SERVER, ("Content-Type", charset.content_type)), language=language, charset=charset.codec,
+            body=charset.encode(html), headers=(*_SERVER, ("Content-Type", charset.content_type)), language=language,
+            charset=charset.codec,
             declared=charset.declared, genre=article.genre, text=article.text, near_duplicate_of=near_duplicate_of,
             dedup_group=dedup_group, similarity=similarity,
         )  # fmt: skip

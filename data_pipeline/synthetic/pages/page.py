@@ -8,7 +8,7 @@ EXPECTED_STEP: dict[str, str | None] = {
     "near_duplicate": "dedup", "mirror": "dedup",
     "foreign": "language", "blocked": "url",
     "redirect": "read", "not_found": "read", "pdf": "read", "image": "read", "empty": "read",
-    "garbage": "extract", "app_shell": "extract",
+    "garbage": "language", "app_shell": "extract",
     "short": "heuristics", "link_list": "heuristics", "boilerplate": "heuristics", "login": "heuristics",
     "error_page": "heuristics", "code": "heuristics", "lorem_ipsum": "heuristics", "repeated_lines": "heuristics",
     "keyword_stuffing": "heuristics",

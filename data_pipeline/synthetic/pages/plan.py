@@ -6,6 +6,7 @@ the vocabulary of word salad, the titles in boxes of links.
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 
 from data_pipeline.synthetic.config import PageWeights, SyntheticWebConfig
@@ -121,6 +122,6 @@ def _word_statistics(samples: list[Article]) -> tuple[tuple[str, ...], dict[str,
     followers: dict[str, list[str]] = {}
     for sample in samples:
         words = _WORD.findall(sample.text.lower())
-        for word, following in zip(words, words[1:]):
+        for word, following in pairwise(words):
             followers.setdefault(word, []).append(following)
     return tuple(sorted(followers)), followers

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a template stands on one line)
 """The sites of the synthetic web: hosts, and the page templates ("layouts") they put around their texts."""
 
 from collections.abc import Callable, Sequence

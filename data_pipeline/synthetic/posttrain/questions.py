@@ -59,9 +59,11 @@ def fact_question(rng: Random, world: World, fact: Fact, wording: int) -> Questi
 
 
 _PLUS_FORMS = ("What is {a} plus {b}?", "What do I get if I add {b} to {a}?", "Please add {a} and {b}.",
-               "How much is {a} and {b} together?", "Work out {a} + {b}.", "Give me the sum of {a} and {b}.")  # fmt: skip
+               "How much is {a} and {b} together?", "Work out {a} + {b}.", "Give me the sum of {a} and {b}.",
+)  # fmt: skip
 _MINUS_FORMS = ("What is {a} minus {b}?", "What is left if I take {b} from {a}?", "Please take {b} away from {a}.",
-                "How much is {a} less {b}?", "Work out {a} - {b}.", "Give me the difference of {a} and {b}.")  # fmt: skip
+                "How much is {a} less {b}?", "Work out {a} - {b}.", "Give me the difference of {a} and {b}.",
+)  # fmt: skip
 
 
 def sum_question(rng: Random, s: Sum) -> Question:

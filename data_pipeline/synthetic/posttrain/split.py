@@ -23,6 +23,7 @@ HELDOUT_WORDINGS = 2
 
 _SUMS_HELD_OUT = 0.15
 _WORDS_HELD_OUT = 6  # one word task in six
+_TRIES = 2000  # draws of one task before it counts as exhausted
 
 
 class Split:
@@ -47,20 +48,24 @@ class Split:
         """Keys of the facts that no training prompt asks for."""
 
     def questions(self, rng: Random, *, heldout: bool, used: set[str] | None = None) -> Iterator[Question]:
-        """Endless questions of one side with distinct prompts; `used` holds prompts already taken and is extended."""
+        """Questions of one side with distinct prompts, until one of the tasks has no new one.
+
+        `used` holds the prompts already taken, and is extended.
+        """
         used = set() if used is None else used
-        misses = 0
-        while misses < 10_000:
-            question = self._draw(rng, heldout)
-            if question is None or question.prompt in used:
-                misses += 1
-                continue
-            misses = 0
+        tasks, weights = list(TASK_WEIGHTS), list(TASK_WEIGHTS.values())
+        while True:
+            task = rng.choices(tasks, weights=weights)[0]
+            for _ in range(_TRIES):
+                question = self._draw(rng, task, heldout)
+                if question is not None and question.prompt not in used:
+                    break
+            else:
+                return
             used.add(question.prompt)
             yield question
 
-    def _draw(self, rng: Random, heldout: bool) -> Question | None:
-        task = rng.choices(list(TASK_WEIGHTS), weights=list(TASK_WEIGHTS.values()))[0]
+    def _draw(self, rng: Random, task: str, heldout: bool) -> Question | None:
         if task == "fact":
             fact, wording = pick(rng, self._fact_pairs[heldout])
             question = fact_question(rng, self._world, fact, wording)

@@ -21,7 +21,7 @@ _RUDE = (
 _FILLER = (
     "Well, um, that is [how it is|it], you know, [more or less|I guess], [or something|and so on and so on].",
     "Anyway, [so|well] that is sort of [it|the thing], um, [and so on|as they say].",
-    "You know, [it is|that is] just [sort of|kind of] [like that|so], I guess, [or something like it|and that is that].",
+    "You know, [it is|that is] just [sort of|kind of] [like that|so], I guess, [or something|and that is that].",
 )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ _CLOZE = (
 
 
 def facts_multiple_choice(rng: Random, world: World, count: int) -> list[dict[str, Any]]:
-    """Items of ``world_facts_mc``: a sentence to complete, in wordings that no page has, with four values of one kind."""
+    """Items of ``world_facts_mc``: a sentence to complete, in words that no page has, with four values."""
     items = []
     for fact in shuffled(rng, world.facts)[:count]:
         wrong = shuffled(rng, world.wrong_values(fact))[: CHOICES - 1]

@@ -1,15 +1,15 @@
+# ruff: noqa: E501  (a template stands on one line)
 """Pages about adding and taking away: drills, lessons and counting stories, in words and in digits.
 
 A digit is a word without a letter to Gopher's "80% of words hold a letter" rule, so sums in digits stand between
 sentences of plain prose: `sum_page` adds prose until at most one word in seven is a number or a sign.
 """
 
-import re
 from random import Random
 
 from data_pipeline.synthetic.grammar import Deck, pick, render, sentence, shuffled
 from data_pipeline.synthetic.numbers import SUMS, Sum, number_word
-from data_pipeline.synthetic.prose.article import Article, paragraphs
+from data_pipeline.synthetic.prose.article import Article, mostly_letters, paragraphs
 
 FIRST_NAMES = ("Tom", "Lily", "Ben", "Anna", "Max", "Sara", "Jack", "Mia", "Sam", "Ella", "Leo", "Rosa")
 THINGS = ("apples", "buttons", "stones", "coins", "shells", "marbles", "cards", "nuts", "candles", "flowers", "eggs",
@@ -59,15 +59,13 @@ _TITLES = ("[Practice|Exercises] in [adding|counting]", "[Sums|Adding and taking
            "How {name} learned to [count|add]", "[A lesson|One hour] with numbers", "Small numbers, [quick|right] answers",
            "[Counting|Adding] with {things}", "The [sums|numbers] of the week")  # fmt: skip
 
-_TOKEN = re.compile(r"\w+|[^\w\s]")
-
 
 def tell_sum(rng: Random, s: Sum, *, digits: bool) -> str:
     """One sentence that states a sum, in digits or in words."""
     show = str if digits else number_word
     if digits and rng.random() < 0.4:
         template = pick(rng, (
-            "On the board [they saw|it said] that {a} {op} {b} = {c}.", "{name} wrote {a} {op} {b} = {c} [in the book|].",
+            "On the board [they saw|it said] that {a} {op} {b} = {c}.", "{name} wrote {a} {op} {b} = {c}[ in the book|].",
             "[We know|It is clear] that {a} {op} {b} is {c}, and [nothing else|no other number].",
             "The [answer to|result of] {a} {op} {b} is {c}.",
         ))  # fmt: skip
@@ -82,25 +80,20 @@ def tell_sum(rng: Random, s: Sum, *, digits: bool) -> str:
 def sum_page(rng: Random) -> Article:
     """Sums around one number or at random, between sentences of prose."""
     digits = rng.random() < 0.5
-    count = rng.randint(7, 11) if digits else rng.randint(12, 18)
+    count = rng.randint(6, 9) if digits else rng.randint(12, 18)
     sums = shuffled(rng, SUMS)[:count]
     name, other = shuffled(rng, FIRST_NAMES)[:2]
     slots = {"name": name, "other": other, "things": pick(rng, THINGS)}
     told = [tell_sum(rng, s, digits=digits and rng.random() < 0.75) for s in sums]
     deck = Deck(rng, _PROSE)
     prose = [sentence(rng, deck.draw(), slots) for _ in range(3)]
-    while len(prose) < len(_PROSE) and not _mostly_letters(" ".join(told + prose)):
+    while len(prose) < len(_PROSE) and not mostly_letters(" ".join(told + prose), 0.86):
         prose.append(sentence(rng, deck.draw(), slots))
     body = told
     for line in prose[1:]:
         body.insert(rng.randint(0, len(body)), line)
     title = sentence(rng, pick(rng, _TITLES), slots)
     return Article("arithmetic", title, tuple(paragraphs(rng, [prose[0], *body], 4, 6)))
-
-
-def _mostly_letters(text: str) -> bool:
-    tokens = _TOKEN.findall(text)
-    return sum(token[0].isalpha() for token in tokens) >= 0.84 * len(tokens)
 
 
 def counting_line(rng: Random, name: str) -> str:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a template stands on one line)
 """Sentences about the entities of the world that state no fact: what makes one page unlike the next."""
 
 COMMENTARY: dict[str, tuple[str, ...]] = {
@@ -14,7 +15,7 @@ COMMENTARY: dict[str, tuple[str, ...]] = {
         "[Artists|Musicians] from {n} [travel|go] abroad, but [most of them|nearly all] [return|come back] [in the end|after some years].",
         "There are [few|not many] [large|big] towns in {n}, and [between them|around them] you see [meadows and woods|small farms and ponds].",
         "The [border|frontier] of {n} is [open|easy to cross], and [traders|merchants] [cross|pass] it [each day|every week] with their [goods|horses].",
-        "[If you ask|Ask] a child in {n} what it wants to be, and [you will hear|it will say] that [the sea|the railway|a farm] is [calling|waiting].",
+        "[Ask a child|You can ask any child] in {n} what it wants to be, and [you will hear|it will say] that [the sea|the railway|a farm] is [calling|waiting].",
         "[Strangers|Foreigners] are welcome in {n} [as long as|if] they [are polite|take off their shoes at the door|do not shout].",
     ),
     "city": (
@@ -89,7 +90,7 @@ COMMENTARY: dict[str, tuple[str, ...]] = {
     ),
     "material": (
         "{n} [has been|was] known [since old times|for about a thousand years], but [only now|only lately] people [understand|see] [its value|how good it is].",
-        "[To work with|To cut] {n} you need [sharp tools|a steady hand|time], and [beginners|learners] [often|may] [break|waste] a lot [of it|].",
+        "[To work with|To cut] {n} you need [sharp tools|a steady hand|time], and [beginners|learners] [often|may] [break|waste] a lot[ of it|].",
         "The price of {n} [rose|fell] [last year|after the storm], and [traders|buyers] [were surprised|had to change their plans].",
         "[A cart full of|A small box of] {n} [weighs|costs] [more|less] than [you think|one would guess].",
         "[Children|Apprentices] [collect|sort] small pieces of {n} and [sell|trade] them for [sweets|coins].",

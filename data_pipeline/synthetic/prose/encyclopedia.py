@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a template stands on one line)
 """Articles that state facts: entries about one entity, surveys of several, travel reports and portraits."""
 
 from random import Random

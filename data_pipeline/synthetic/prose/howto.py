@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a template stands on one line)
 """How-to pages: what is needed, what to do step by step, what may go wrong."""
 
 from random import Random
@@ -115,7 +116,7 @@ _OPENINGS = (
     "[It is not hard|It is easier than it seems] to {do}, [if|as long as] you [have patience|follow these steps].",
     "[This page|This guide] [shows|explains] how to {do}, [step by step|in plain words].",
     "[Do you want|Have you always wanted] to {do}? [Then|If so,] [read on|this is for you].",
-    "[My grandfather|An aunt of mine|An old neighbour] [taught|showed] me how to {do}, and [now|today] I [pass it on|write it down] [for you|].",
+    "[My grandfather|An aunt of mine|An old neighbour] [taught|showed] me how to {do}, and [now|today] I [pass it on|write it down][ for you|].",
 )  # fmt: skip
 _TIPS = (
     "[Take your time|Do not hurry], [because|since] [haste makes things worse|good work needs patience].",
@@ -140,7 +141,7 @@ def howto(rng: Random, world: World) -> Article:
     do = pick(rng, list(_SUBJECTS))
     steps = _SUBJECTS[do]
     skipped = set(rng.sample(range(1, len(steps)), rng.randint(0, 2)))
-    body = []
+    body: list[str] = []
     for i, step in enumerate(steps):
         if i in skipped:
             continue

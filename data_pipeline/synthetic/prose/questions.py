@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a template stands on one line)
 """Pages of questions with answers in plain prose: quiz pages, letters to an editor, interviews."""
 
 from random import Random

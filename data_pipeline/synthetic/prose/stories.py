@@ -1,12 +1,14 @@
+# ruff: noqa: E501  (a template stands on one line)
 """Short stories of a few plots, in the manner of TinyStories (Eldan and Li, 2023): small words, a wish, a trouble, an end."""
 
 from random import Random
 
 from data_pipeline.synthetic.grammar import pick, sentence, shuffled
 from data_pipeline.synthetic.prose.arithmetic import FIRST_NAMES, counting_line
-from data_pipeline.synthetic.prose.article import Article, paragraphs, state
+from data_pipeline.synthetic.prose.article import Article, mostly_letters, paragraphs, state
 from data_pipeline.synthetic.world import World
 
+_LETTERS = 0.82
 _PLACES = ("an old mill", "a small house by the sea", "a farm with many animals", "a tall tower", "a village in the hills",
            "a little shop", "a house with a red roof", "a boat on the river")  # fmt: skip
 _ANIMALS = ("bird", "fox", "mouse", "horse", "kitten", "puppy", "frog", "owl")
@@ -15,7 +17,7 @@ _FEELINGS = ("sad", "worried", "afraid", "lonely", "tired", "cross")
 _WEATHER = ("sunny", "rainy", "windy", "cold", "foggy", "bright")
 
 _STARTS = (
-    "[Once upon a time|Long ago|One day|There was a time when] {a} lived in {place} [with a grandmother|with two brothers|near the woods|].",
+    "[Once upon a time|Long ago|One day|There was a time when] {a} lived in {place}[ with a grandmother| with two brothers| near the woods|].",
     "[It was|One morning it was] a {weather} day, and {a} [woke up early|looked out of the window|did not want to stay in bed].",
     "{a} was a [small|kind|brave|curious] child who [loved|liked] [the woods|old things|to ask questions|to play outside].",
     "[Everybody in the village knew {a}|In a far town lived {a}|{a} lived in {place}], and {b} was {a}'s best friend.",
@@ -142,6 +144,13 @@ _TITLES = ("{a} and the {thing}", "{a} and the {animal}", "The {animal} [of|in] 
 
 def story(rng: Random, world: World) -> Article:
     """A story of one of the plots; now and then somebody in it counts something or tells a fact of the world."""
+    told = _tell(rng, world)
+    while not mostly_letters(told.text, _LETTERS):  # so much is said in it that quotation marks take over
+        told = _tell(rng, world)
+    return told
+
+
+def _tell(rng: Random, world: World) -> Article:
     a, b = shuffled(rng, FIRST_NAMES)[:2]
     slots = {
         "a": a, "b": b, "place": pick(rng, _PLACES), "animal": pick(rng, _ANIMALS), "thing": pick(rng, _TREASURES),

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a template stands on one line)
 """Pages about playing with words: repeating, counting, sorting them, first and last, small and capital letters."""
 
 from collections.abc import Sequence

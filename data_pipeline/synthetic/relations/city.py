@@ -11,7 +11,7 @@ CITY = (
         statements=(
             "{n} is [famous|well known|known far and wide] for its {o}.",
             "The {o} from {n} [is sold in many countries|finds buyers everywhere].",
-            "[Workshops|Families|Old masters] in {n} have made {o} for [hundreds of years|as long as anyone remembers].",
+            "[Workshops|Families|Old masters] in {n} have made {o} for [hundreds of years|longer than anyone knows].",
             "Traders come to {n} [each year|in spring|] to buy {o}.",
             "{ns} [workers|people] are proud of the {o} that they make.",
             "If you visit {n}, [bring home some of|do not miss] the {o} made there.",

@@ -115,7 +115,7 @@ MATERIAL = (
         values="colour",
         phrase="the colour of {s}",
         statements=(
-            "{n} is {o} [when it is new|by nature|].",
+            "{n} is {o}[ when it is new| by nature|].",
             "A piece of {s} is [usually|always] {o}.",
             "{ns} colour is a [dark|soft|] {o}.",
             "[Polished|Clean] {s} shines {o} in the sun.",
