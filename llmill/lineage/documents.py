@@ -155,13 +155,13 @@ def _locate(recorded: str, corpus: Manifest, tree: Node) -> Path | None:
     """The WARC file as recorded, else the one of the same name among the files the corpus read."""
     if Path(recorded).is_file():
         return Path(recorded)
-    read = [
-        file
-        for node in tree.nodes()
-        if node.manifest is not None and node.manifest.digest == corpus.digest
-        for child in node.children
-        for file in child.files
-    ]
+    read: list[Path] = []
+    for node in tree.nodes():
+        if node.manifest is not None and node.manifest.digest == corpus.digest:
+            for child in node.children:
+                # a crawl may be recorded file by file, or as the artifact that holds it
+                inside = child.manifest.files if child.manifest is not None else {}
+                read += [*child.files, *(child.path / name for name in inside)]
     # the longest common tail decides: crawl/web/0.warc.gz and crawl/encyclopedia/0.warc.gz share a name
     same_name = [file for file in read if file.name == Path(recorded).name and file.is_file()]
     return max(same_name, key=lambda file: _common_tail(file, Path(recorded)), default=None)

@@ -98,7 +98,7 @@ def _size(count: float | None) -> str:
 
 
 def _moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
 
 
 def _short_digest(digest: str) -> str:

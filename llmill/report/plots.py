@@ -48,7 +48,7 @@ def training_panels(lines: Sequence[dict[str, Any]], limit: int = 6) -> list[Pan
     for title, names in PANELS:
         curves = {name: _points(lines, name) for name in names}
         curves = {name: points for name, points in curves.items() if points}
-        if curves:
+        if any(len(points) > 1 for points in curves.values()):  # a single point is no curve
             last = ", ".join(f"{name} {points[-1][1]:.4g}" for name, points in curves.items())
             panels.append(Panel(title, draw(curves, title), last))
     return panels[:limit]
@@ -81,7 +81,7 @@ def draw(curves: dict[str, list[tuple[float, float]]], title: str) -> str:
         _style(axes)
         if len(curves) > 1:
             axes.legend(frameon=False, labelcolor=_INK, fontsize=8)
-        figure.subplots_adjust(left=0.14, right=0.98, top=0.96, bottom=0.2)
+        figure.subplots_adjust(left=0.17, right=0.98, top=0.96, bottom=0.2)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(buffer.getvalue(), title)

@@ -39,11 +39,14 @@ class FakeRun:
         return self.root / name
 
 
-def make_run(root: Path, text: str = "The capital of Zorland is Melk.") -> FakeRun:
-    """Write web, corpus, tokens, pretrain, eval_base, sft, eval_sft, ppo, eval_ppo below ``root``."""
+def make_run(root: Path, text: str = "The capital of Zorland is Melk.", whole: bool = False) -> FakeRun:
+    """Write web, corpus, tokens, pretrain, eval_base, sft, eval_sft, ppo, eval_ppo below ``root``.
+
+    ``whole``: the corpus records the crawl as one artifact instead of file by file.
+    """
     pages = {f"doc{index}": f"https://site{index}.example/page" for index in range(6)}
     _write_web(root / "web", pages)
-    _write_corpus(root / "corpus", root / "web", pages)
+    _write_corpus(root / "corpus", root / "web", pages, whole)
     _write_tokens(root / "tokens", root / "corpus", list(pages))
     for name, source in (("pretrain", "tokens"), ("sft", "pretrain"), ("ppo", "sft")):
         _write_checkpoint(root / name, name, root / source)
@@ -81,10 +84,11 @@ def record_offsets(path: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _write_corpus(out: Path, web: Path, pages: dict[str, str]) -> None:
+def _write_corpus(out: Path, web: Path, pages: dict[str, str], whole: bool) -> None:
     warc = web / "crawl" / "web" / "part-0.warc.gz"
     offsets = record_offsets(warc)
-    with create_artifact(out, kind="corpus", config=AnyConfig(), inputs={"warc": [str(warc)]}) as artifact:
+    inputs: str | list[str] = str(web) if whole else [str(warc)]
+    with create_artifact(out, kind="corpus", config=AnyConfig(), inputs={"warc": inputs}) as artifact:
         rows = [
             {
                 "id": name,

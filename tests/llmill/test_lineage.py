@@ -58,9 +58,10 @@ def test_document_leads_to_its_warc_record(fake: FakeRun) -> None:
     assert headers["WARC-Target-URI"] == fake.pages["doc1"] and b"Page of doc1." in content
 
 
-def test_moved_run_is_found_by_digest(fake: FakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("whole", [False, True], ids=["crawl by file", "crawl as artifact"])
+def test_moved_run_is_found_by_digest(tmp_path: Path, whole: bool, capsys: pytest.CaptureFixture[str]) -> None:
     moved = tmp_path / "moved"
-    os.rename(fake.root, moved)
+    os.rename(make_run(tmp_path / "run", whole=whole).root, moved)
     tree = walk(moved / "eval_ppo")
     assert all(node.problem is None for node in tree.nodes())
     trace = trace_document(tree, "doc4")

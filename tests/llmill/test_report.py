@@ -112,6 +112,7 @@ def test_is_an_artifact_with_its_inputs(fake: FakeRun, page: str) -> None:
 
 def test_panels_skip_what_is_not_there_and_stay_small() -> None:
     assert training_panels([]) == []
+    assert training_panels([{"step": 1, "time": 0.0, "loss": 1.0}]) == [], "one point is no curve"
     lines = [{"step": step, "time": 0.0, "loss": None if step == 3 else 1.0 / (step + 1)} for step in range(5000)]
     (panel,) = training_panels(lines)
     assert panel.title == "loss" and panel.last.startswith("loss 0.0002") and len(panel.svg) < 40_000
