@@ -66,9 +66,12 @@ class KlConfig(Config):
     controller: Literal["proportional", "threshold"] = "proportional"
     """`proportional`: Ziegler et al. 2019, section 2.2. `threshold`: Schulman et al. 2017, section 4 (halve below
     target / 1.5, double above 1.5 target)."""
-    gain: float = Field(default=0.1, gt=0)
-    """K_beta of the proportional controller: the largest relative change in one update is 0.2 * gain at Ziegler's clip;
-    short runs want more."""
+    gain: float = Field(default=0.1, gt=0, le=5)
+    """K_beta of the proportional controller: the coefficient changes by at most 0.2 * gain of itself in one update.
+    Short runs want about 1."""
+    coef_range: tuple[float, float] = (1e-4, 100.0)
+    """A controlled coefficient stays in this range. While a policy is still on its way to the target the controller
+    lowers the coefficient; a floor near `coef` keeps it from being too low to brake when the target is reached."""
     stop: float | None = Field(default=None, gt=0)
     """End the policy's part of an update once the KL per token from the rollout's policy to the current one passes this
     (0.01 to 0.05 are usual); null never stops early."""
@@ -80,8 +83,11 @@ class KlConfig(Config):
     def _check(self) -> KlConfig:
         if self.target is not None and self.limit is not None and self.limit <= self.target:
             raise ValueError(f"kl.limit = {self.limit} must be above kl.target = {self.target}")
-        if self.target is not None and self.coef == 0:
-            raise ValueError("kl.coef = 0 can never be moved to a target by a factor; start at 0.01 or more")
+        low, high = self.coef_range
+        if not 0 < low < high:
+            raise ValueError(f"kl.coef_range = {[low, high]} must be two positive numbers, the lower first")
+        if self.target is not None and not low <= self.coef <= high:
+            raise ValueError(f"kl.coef = {self.coef} with a target must lie in kl.coef_range = {[low, high]}")
         return self
 
 

@@ -12,8 +12,6 @@ PROPORTIONAL_CLIP = 0.2
 """Clip of the relative error in the proportional controller (Ziegler et al. 2019, section 2.2)."""
 THRESHOLD_BAND = 1.5
 """Half-width factor of the band in which the threshold controller rests (Schulman et al. 2017, section 4)."""
-COEF_RANGE = (1e-4, 1e2)
-"""A controlled coefficient stays in here, so that it can always come back."""
 
 
 def kl_estimate(logp: torch.Tensor, reference_logp: torch.Tensor, estimator: str) -> torch.Tensor:
@@ -59,8 +57,8 @@ class KlController:
 
     def tighten(self) -> None:
         """Double the weight, after a policy went over the hard bound."""
-        self.coef = max(self.coef, COEF_RANGE[0])
         self._scale(2.0)
 
     def _scale(self, factor: float) -> None:
-        self.coef = min(max(self.coef * factor, COEF_RANGE[0]), COEF_RANGE[1])
+        low, high = self.config.coef_range
+        self.coef = min(max(self.coef * factor, low), high)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training.posttrain.ppo.config import KlConfig
-from training.posttrain.ppo.kl import COEF_RANGE, KlController, kl_estimate
+from training.posttrain.ppo.kl import KlController, kl_estimate
 
 P = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
 Q = torch.tensor([0.25, 0.25, 0.4, 0.1], dtype=torch.float64)
@@ -70,13 +70,14 @@ def test_no_target_leaves_the_coefficient_alone() -> None:
 
 
 def test_coefficient_stays_where_it_can_come_back_from() -> None:
-    controller = KlController.from_config(KlConfig(coef=0.01, target=1.0, controller="threshold"))
+    config = KlConfig(coef=0.01, target=1.0, controller="threshold", coef_range=(0.003, 7.0))
+    controller = KlController.from_config(config)
     for _ in range(50):
         controller.update(0.0)
-    assert controller.coef == COEF_RANGE[0]
-    for _ in range(100):
+    assert controller.coef == 0.003
+    for _ in range(50):
         controller.tighten()
-    assert controller.coef == COEF_RANGE[1]
+    assert controller.coef == 7.0
 
 
 def test_tighten_moves_a_zero_coefficient() -> None:
@@ -88,3 +89,7 @@ def test_tighten_moves_a_zero_coefficient() -> None:
 def test_contradictory_bounds_are_refused() -> None:
     with pytest.raises(ValueError, match=r"kl\.limit = 1.0 must be above kl\.target = 2.0"):
         KlConfig(target=2.0, limit=1.0)
+    with pytest.raises(ValueError, match=r"kl\.coef = 0\.0 with a target must lie in"):
+        KlConfig(target=2.0, coef=0)
+    with pytest.raises(ValueError, match="the lower first"):
+        KlConfig(coef_range=(1, 0.1))

@@ -111,9 +111,8 @@ def test_running_statistics_equal_those_of_all_scores() -> None:
     everything = torch.cat(batches).double()
     assert normalize.mean == pytest.approx(float(everything.mean()))
     assert normalize.std == pytest.approx(float(everything.std(correction=0)))
-    torch.testing.assert_close(
-        last.double(), (batches[-1].double() - normalize.mean) / normalize.std, check_dtype=False
-    )
+    expected = (batches[-1].double() - normalize.mean) / normalize.std
+    torch.testing.assert_close(last.double(), expected, check_dtype=False)
 
 
 def test_clipping_and_constant_scores() -> None:
