@@ -20,10 +20,8 @@ def candidates(lengths: list[int], quality: list[float], ids: str) -> Candidates
     [("longest", [1, 1, 1, 3, 4, 4]), ("best_quality", [2, 2, 2, 3, 4, 4]), ("first", [0, 0, 0, 3, 4, 4])],
 )
 def test_the_policy_chooses(keep: str, expected: list[int]) -> None:
-    group = candidates([5, 9, 9, 1, 7, 7], [0.1, 0.2, 0.9, 0.5, 0.3, 0.3], "cbdaxy")
+    group = candidates([5, 9, 8, 1, 7, 7], [0.1, 0.2, 0.9, 0.5, 0.3, 0.3], "cbdaxy")
     config = DedupConfig.model_validate({"keep": keep})
-    if keep == "longest":
-        group = candidates([5, 9, 8, 1, 7, 7], [0.1, 0.2, 0.9, 0.5, 0.3, 0.3], "cbdaxy")
     labels = np.array([7, 7, 7, 2, 9, 9])
     assert survivors(labels, group, config).tolist() == expected
 
