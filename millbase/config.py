@@ -53,11 +53,13 @@ class FieldDoc(NamedTuple):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers: PyYAML reads ``1e-4`` as a string and ``1_000`` as is; we read floats as people write them."""
+    """Reads ``1e-4`` as a number (YAML 1.1, and so PyYAML, makes it a string) and refuses a key that stands twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # `<<: *anchor`, which the parent merges
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)

@@ -107,3 +107,11 @@ def test_source_mapping_is_not_changed():
     values = {"path": "x", "optimizer": {"lr": 0.1}}
     load_config(Train, values, ["optimizer.lr=0.2"])
     assert values["optimizer"]["lr"] == 0.1
+
+
+def test_merge_keys(tmp_path):
+    file = tmp_path / "train.yaml"
+    file.write_text("optimizer: &o {lr: 0.5}\npath: x\nsources: []\n")
+    assert load_config(Train, file).optimizer.lr == 0.5
+    file.write_text("path: x\noptimizer:\n  <<: {lr: 0.25}\n  betas: [0.8, 0.9]\n")
+    assert load_config(Train, file).optimizer == Optimizer(lr=0.25, betas=(0.8, 0.9))
