@@ -34,6 +34,8 @@ def train_ppo(config: PpoConfig, out: str | Path) -> Path:
         "model": config.model,
         "reference": config.reference,
         "reward_model": config.reward.model,
+        # a function's file is an input like any other: another text is another run
+        "reward_functions": _function_files(config.reward.functions),
         "prompts": glob_files(config.prompts, "prompt files"),
         "sft_mix": None if config.sft_mix is None else glob_files(config.sft_mix.data, "instruction files"),
     }
@@ -59,6 +61,11 @@ def train_worker(config: PpoConfig, work: Path, scratch: Path, group: Group) -> 
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
         torch.set_num_threads(threads)
+
+
+def _function_files(references: list[str]) -> list[str]:
+    places = [reference.rpartition(":")[0] for reference in references]
+    return [place for place in places if place.endswith(".py")]
 
 
 def _launch(config: PpoConfig, work: Path, scratch: Path) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def test_artifact(make_config: MakeConfig, reward_folder: Path, policy_folder: P
     manifest = open_artifact(out, kind="checkpoint")
     assert manifest.stats["stage"] == "ppo"
     assert manifest.stats["tokenizer_digest"] == tokenizer_digest(policy_folder) == tokenizer_digest(out / "hf")
+    assert {"model", "reward_model", "prompts.0", "reward_functions.0"} <= set(manifest.inputs)
     assert not (out / "scratch").exists() and list((out / "tensorboard").iterdir())
 
     AutoModelForCausalLM.from_pretrained(out / "hf")
