@@ -84,8 +84,21 @@ class CheckpointLM(TemplateLM):
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **kwargs: Any
     ) -> list[tuple[float, bool]]:
-        pairs = [(context, continuation) for _, context, continuation in requests]
-        return score_continuations(self.loaded, pairs, batch_size=self.batch_size, description="log-likelihoods")
+        windows: list[tuple[list[int], list[int]]] = []
+        owners: list[int] = []
+        for owner, (_, context, continuation) in enumerate(requests):
+            # a continuation longer than the model's context is scored in windows, where lm-eval's own model gives up
+            parts = [(context, continuation)]
+            if len(continuation) > self.max_length:
+                parts = rolling_windows(continuation, context[-1], self.max_length)
+            windows += parts
+            owners += [owner] * len(parts)
+        scored = score_continuations(self.loaded, windows, batch_size=self.batch_size, description="log-likelihoods")
+        results = [(0.0, True)] * len(requests)
+        for owner, (log_prob, greedy) in zip(owners, scored, strict=True):
+            total, all_greedy = results[owner]
+            results[owner] = (total + log_prob, all_greedy and greedy)
+        return results
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
         """Log-probability (nats) of whole texts, in windows of the model's context."""

@@ -12,14 +12,12 @@ What lm-eval 0.4.13 lets pass and is refused or mended here:
 from __future__ import annotations
 
 import difflib
-import glob
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import datasets
 import jinja2
@@ -33,13 +31,13 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from evaluation.config import TaskRun, TasksConfig
+from evaluation.task_data import localise
 from millbase.config import suggest
 from millbase.errors import ConfigError, InputError, StageError, UserError
 from millbase.log import get_logger
 
 logger = get_logger(__name__)
 
-_FILE_LOADERS = ("json", "csv", "parquet", "arrow", "text")
 _TASK_KEYS = frozenset(item.name for item in fields(TaskConfig)) | {"include", "class", "group", "task_list"}
 
 
@@ -60,15 +58,14 @@ class PreparedTask:
         """The task file's `metadata.version`."""
         return str(self.task.VERSION)
 
+    def metric_label(self, metric: str, filter_name: str) -> str:
+        """lm-eval's metric name, with the name of the answer filter when the task has several."""
+        return metric if len(self.task._filters) == 1 else f"{metric},{filter_name}"
+
     def metric_labels(self) -> list[str]:
         """Names of the scores this task will make, as far as its file says."""
         filters = [ensemble.name for ensemble in self.task._filters]
-        return [metric_label(metric, name) for name in filters for metric in self.task.aggregation()]
-
-
-def metric_label(metric: str, filter_name: str) -> str:
-    """lm-eval's metric name, with the answer filter when that is not the default one."""
-    return metric if filter_name == "none" else f"{metric},{filter_name}"
+        return [self.metric_label(metric, name) for name in filters for metric in self.task.aggregation()]
 
 
 @contextmanager
@@ -150,15 +147,21 @@ def _load(manager: TaskManager, name: str, config: TasksConfig, cache: Path) -> 
     except UserError:
         raise
     except Exception as error:
-        # lm-eval and datasets raise whatever broke inside them; the first line says it
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"task {name!r} cannot be loaded: {type(error).__name__}: {reason}; check its task file and data "
+            f"task {name!r} cannot be loaded: {first_line(error)}; check its task file and data "
             "(data of shipped tasks must already be in the local Hugging Face cache)"
         ) from error
     tasks = loaded["tasks"]
     assert not any(isinstance(task, Group) for task in tasks.values()), "load() returns leaf tasks"
     return dict(tasks)
+
+
+def first_line(error: BaseException) -> str:
+    """What broke, from the innermost of chained errors: lm-eval and datasets raise whatever happened inside them."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 def _absolute_data_files(manager: TaskManager, root: Path, data_path: str | None, cache: Path) -> None:
@@ -173,31 +176,8 @@ def _absolute_data_files(manager: TaskManager, root: Path, data_path: str | None
         unknown = sorted(set(config) - _TASK_KEYS)
         if unknown:
             raise ConfigError(f"{str(path)!r}: unknown key {unknown[0]!r}{suggest(unknown[0], sorted(_TASK_KEYS))}")
-        if config.get("dataset_path") in _FILE_LOADERS:
-            options = dict(config.get("dataset_kwargs") or {})
-            if "data_files" in options:
-                options["data_files"] = _resolve(options["data_files"], path, data_path)
-            options.setdefault("cache_dir", str(cache))
-            config["dataset_kwargs"] = options
+        localise(config, path, data_path, cache)
         entry.cfg, entry.yaml_path = config, None  # lm-eval reads `cfg` when there is no path
-
-
-def _resolve(value: Any, task_file: Path, data_path: str | None) -> Any:
-    """Absolute paths: beside the task file, else below `data_path`. InputError when nothing is there."""
-    if isinstance(value, Mapping):
-        return {key: _resolve(item, task_file, data_path) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_resolve(item, task_file, data_path) for item in value]
-    text = str(value)
-    if "://" in text:
-        return text
-    folders = [task_file.parent, *([Path(data_path).resolve()] if data_path else [])]
-    for folder in folders:
-        path = folder / text  # an absolute `text` stays as it is
-        if path.is_file() or glob.glob(str(path)):
-            return str(path)
-    looked = " and ".join(repr(str(folder)) for folder in folders)
-    raise InputError(f"{str(task_file)!r}: data file {text!r} is not in {looked}; set tasks.data_path to its folder")
 
 
 def _shots(task: ConfigurableTask, run: TaskRun) -> int:
@@ -255,7 +235,7 @@ def _complete(documents: datasets.Dataset, fields_used: set[str]) -> list[int]:
     needed = sorted(fields_used & set(documents.column_names))
     if not needed:
         return list(range(len(documents)))
-    rows = zip(*(documents[field] for field in needed), strict=True)
+    rows = zip(*(documents[field][:] for field in needed), strict=True)  # [:]: a column alone is read row by row
     return [i for i, row in enumerate(rows) if all(value is not None for value in row)]
 
 

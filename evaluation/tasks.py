@@ -20,7 +20,7 @@ from evaluation import statistics
 from evaluation.adapter import CheckpointLM
 from evaluation.scores import BlockResult, Item, Score, make_score
 from evaluation.statistics import Estimate
-from evaluation.task_files import PreparedTask, metric_label, quiet
+from evaluation.task_files import PreparedTask, first_line, quiet
 from millbase.errors import ConfigError, StageError, UserError
 from millbase.seeds import derive_seed
 
@@ -60,10 +60,7 @@ def _samples(adapter: CheckpointLM, prepared: PreparedTask) -> list[dict[str, An
     except UserError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise StageError(
-            f"task {prepared.name!r} failed: {type(error).__name__}: {reason}; check its task file"
-        ) from error
+        raise StageError(f"task {prepared.name!r} failed: {first_line(error)}; check its task file") from error
     samples: list[dict[str, Any]] = report["samples"][prepared.name]
     if not samples:
         raise StageError(f"task {prepared.name!r} has no documents; check its data")
@@ -92,7 +89,7 @@ def _items(prepared: PreparedTask, samples: list[dict[str, Any]]) -> list[Item]:
         for metric in sample["metrics"]:
             value = _plain(sample[metric], prepared.task.aggregation().get(metric, mean))
             if value is not None:
-                item["scores"][metric_label(metric, sample["filter"])] = value
+                item["scores"][prepared.metric_label(metric, sample["filter"])] = value
     return list(items.values())
 
 
@@ -128,7 +125,7 @@ def _scores(prepared: PreparedTask, samples: list[dict[str, Any]], path: str, se
         for metric in dict.fromkeys(name for sample in own for name in sample["metrics"]):
             having = [sample for sample in own if metric in sample]
             clusters = [_cluster(sample, prepared) for sample in having] if prepared.run.cluster_by else None
-            label = metric_label(metric, filter_name)
+            label = prepared.metric_label(metric, filter_name)
             estimate = _estimate(
                 prepared.task.aggregation().get(metric, mean),
                 [sample[metric] for sample in having],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +96,11 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="session")
+def sentences() -> list[str]:
+    return SENTENCES
+
+
+@pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shelf")
 
@@ -159,9 +163,6 @@ def tokens(shelf: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
         (artifact.path / "unigram.json").write_text(json.dumps({"counts": counts, "tokens": sum(counts)}))
         tokenizer.save_pretrained(artifact.path / "tokenizer")
     return out
-
-
-WriteJsonl = Callable[[Path, list[dict[str, Any]]], Path]
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:

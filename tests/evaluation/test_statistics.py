@@ -117,7 +117,9 @@ def test_singleton_clusters_change_nothing() -> None:
 def test_repeating_every_item_does_not_shrink_a_clustered_interval() -> None:
     x = np.random.default_rng(7).normal(size=30)
     copies = np.repeat(x, 10)
-    assert statistics.mean(copies, list(np.repeat(np.arange(30), 10))).stderr == pytest.approx(statistics.mean(x).stderr)
+    assert statistics.mean(copies, list(np.repeat(np.arange(30), 10))).stderr == pytest.approx(
+        statistics.mean(x).stderr
+    )
     assert statistics.mean(copies).stderr < 0.4 * statistics.mean(x).stderr
 
 

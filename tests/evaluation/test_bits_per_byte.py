@@ -1,0 +1,89 @@
+"""Bits per byte against lm-eval's figure for the same texts, and against a loop written out by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from evaluation.bits_per_byte import run_bits_per_byte
+from evaluation.config import BitsPerByteConfig, TasksConfig
+from evaluation.task_files import prepare_tasks
+from evaluation.tasks import run_tasks
+from millbase.errors import ConfigError, InputError, StageError
+from training.load import LoadedModel
+
+
+def test_equals_lm_evals_rolling_figure(loaded: LoadedModel, tokens: Path, web: Path, tmp_path: Path) -> None:
+    ours = run_bits_per_byte(loaded, BitsPerByteConfig(tokens=str(tokens)), batch_size=4)
+    tasks = TasksConfig.model_validate({"task_path": str(web / "tasks"), "run": [{"task": "prose"}]})
+    prepared = prepare_tasks(tasks, cache=tmp_path, seed=0, maximum_bad_share=0)
+    theirs = run_tasks(loaded, prepared, seed=0, batch_size=4)
+    score = next(score for score in theirs.scores if score.metric == "bits_per_byte")
+    assert ours.scores[0].value == pytest.approx(score.value, rel=1e-6)
+    assert ours.scores[0].stderr == pytest.approx(score.stderr, rel=1e-6)
+    assert ours.scores[0].n == score.n == 9  # the empty document counts nowhere
+
+
+def test_by_hand(loaded: LoadedModel, tokens: Path, sentences: list[str]) -> None:
+    text = sentences[2]
+    ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+    start = loaded.tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    log_probs = loaded.logits(torch.tensor([[start, *ids]]))[0].log_softmax(-1)
+    bits = -sum(log_probs[t, token].item() for t, token in enumerate(ids)) / math.log(2)
+    counts = json.loads((tokens / "unigram.json").read_text())["counts"]
+    total = sum(counts) + len(counts)
+    unigram = -sum(math.log2((counts[token] + 1) / total) for token in ids)
+    result = run_bits_per_byte(loaded, BitsPerByteConfig(tokens=str(tokens)), batch_size=64)
+    item = result.items["items/bits_per_byte.jsonl"][2]
+    assert item["scores"]["bits_per_byte"] == [pytest.approx(bits, rel=1e-5), len(text.encode())]
+    assert item["unigram_bits"] == pytest.approx(unigram)
+    assert item["tokens"] == len(ids)
+    (ratio,) = result.comparisons
+    rows = result.items["items/bits_per_byte.jsonl"]
+    assert ratio.value == pytest.approx(
+        sum(row["scores"]["bits_per_byte"][0] for row in rows) / sum(row["unigram_bits"] for row in rows)
+    )
+    assert ratio.null == 1.0 and ratio.verdict == "worse"  # a random model is worse than counting
+
+
+def test_a_shorter_context_costs_bits_and_a_longer_one_is_refused(loaded: LoadedModel, tokens: Path) -> None:
+    with pytest.raises(ConfigError, match="context 97"):
+        run_bits_per_byte(loaded, BitsPerByteConfig(tokens=str(tokens), context=97), batch_size=4)
+    short = run_bits_per_byte(loaded, BitsPerByteConfig(tokens=str(tokens), context=8), batch_size=4)
+    assert short.scores[0].details["context"] == 8
+    assert short.scores[0].details["tokens"] == sum(item["tokens"] for item in short.items["items/bits_per_byte.jsonl"])
+
+
+def test_documents_are_limited(loaded: LoadedModel, tokens: Path) -> None:
+    result = run_bits_per_byte(loaded, BitsPerByteConfig(tokens=str(tokens), max_documents=5), batch_size=4)
+    assert [item["id"] for item in result.items["items/bits_per_byte.jsonl"]] == [f"doc-{i}" for i in range(5)]
+
+
+def test_another_tokenizer_is_refused(loaded: LoadedModel, tokens: Path, tmp_path: Path) -> None:
+    other = tmp_path / "tokens"
+    shutil.copytree(tokens, other)
+    file = other / "tokenizer" / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["model"]["merges"] = content["model"]["merges"][:-1]
+    file.write_text(json.dumps(content))
+    manifest = json.loads((other / "manifest.json").read_text())
+    from millbase.artifacts import artifact_digest
+    from millbase.hashing import file_digest
+
+    manifest["files"]["tokenizer/tokenizer.json"] = {"bytes": file.stat().st_size, "digest": file_digest(file)}
+    manifest["digest"] = artifact_digest("tokens", manifest["files"])
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="another tokenizer"):
+        run_bits_per_byte(loaded, BitsPerByteConfig(tokens=str(other)), batch_size=4)
+
+
+def test_nan_is_named(loaded: LoadedModel, tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = LoadedModel.logits
+    monkeypatch.setattr(LoadedModel, "logits", lambda self, ids, mask=None: logits(self, ids, mask) * float("nan"))
+    with pytest.raises(StageError, match="NaN"):
+        run_bits_per_byte(loaded, BitsPerByteConfig(tokens=str(tokens)), batch_size=4)
