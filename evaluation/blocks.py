@@ -1,0 +1,192 @@
+"""The blocks of one evaluation and the models they share, each loaded when first needed and once.
+
+A block's module is imported when it runs: a reward model's evaluation never pays for lm-eval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evaluation.config import EvaluationConfig
+from evaluation.scores import BlockResult, metric_name
+from millbase.artifacts import describe_input
+from millbase.errors import ConfigError
+
+if TYPE_CHECKING:
+    from evaluation.responses import Responses
+    from evaluation.task_files import PreparedTask
+    from training.load import LoadedModel, LoadedRewardModel
+
+REWARD_MODEL = "reward-model"
+
+
+class Blocks:
+    """What a configuration asks to be measured."""
+
+    def __init__(self, config: EvaluationConfig, cache: Path) -> None:
+        self.config = config
+        self.cache = cache
+        """For converted data files."""
+        self.kind = str(describe_input(config.model)["kind"])
+        self._loaded: dict[str, LoadedModel] = {}
+        self._check_kind()
+
+    @property
+    def is_reward_model(self) -> bool:
+        """Whether the model in question is a reward model."""
+        return self.kind == REWARD_MODEL
+
+    def digest(self, path: str) -> str:
+        """Digest of a model, as its loader gives it."""
+        if path == self.config.model and self.is_reward_model:
+            return self.reward_model.digest
+        return self._loaded[path].digest if path in self._loaded else str(describe_input(path)["digest"])
+
+    def _check_kind(self) -> None:
+        asked = [name for name in ("bits_per_byte", "tasks", "win_rate", "kl", "samples") if getattr(self.config, name)]
+        if self.is_reward_model and asked:
+            raise ConfigError(
+                f"model {self.config.model!r} is a reward model: {', '.join(asked)} need a language model"
+            )
+        if self.kind == "checkpoint" and self.config.reward_accuracy:
+            raise ConfigError(f"model {self.config.model!r} is a language model: reward_accuracy needs a reward model")
+
+    def load(self, path: str) -> LoadedModel:
+        """A language model, from memory when it was loaded before."""
+        from training.load import load_model
+
+        if path not in self._loaded:
+            self._loaded[path] = load_model(path, dtype=self.config.dtype, device=self.config.device)
+        return self._loaded[path]
+
+    @property
+    def model(self) -> LoadedModel:
+        """The checkpoint in question."""
+        return self.load(self.config.model)
+
+    @property
+    def reference(self) -> LoadedModel:
+        """What the win rate and KL divergence hold it against."""
+        path = self.config.reference or self.config.previous
+        assert path is not None, "the configuration demands a reference for the blocks that use one"
+        return self.load(path)
+
+    @cached_property
+    def reward_model(self) -> LoadedRewardModel:
+        """The reward model in question."""
+        from training.load import load_reward_model
+
+        return load_reward_model(self.config.model, dtype=self.config.dtype, device=self.config.device)
+
+    @cached_property
+    def responses(self) -> Responses:
+        """What the models wrote, shared by the blocks."""
+        from evaluation.responses import Responses
+
+        return Responses(self.config.seed, self.config.batch_size)
+
+    @cached_property
+    def tasks(self) -> list[PreparedTask]:
+        """The lm-eval tasks, loaded."""
+        from evaluation.task_files import prepare_tasks
+
+        assert self.config.tasks is not None
+        return prepare_tasks(
+            self.config.tasks,
+            cache=self.cache,
+            seed=self.config.seed,
+            maximum_bad_share=self.config.maximum_bad_share,
+        )
+
+    def requested(self) -> dict[str, Callable[[], BlockResult]]:
+        """Name and function of every block of the configuration, in the order they run."""
+        blocks: dict[str, Callable[[], BlockResult]] = {
+            "bits_per_byte": lambda: self.run_bits_per_byte(self.model, "items"),
+            "tasks": lambda: self.run_tasks(self.model, "items"),
+            "reward_accuracy": self._reward_accuracy,
+            "win_rate": self._win_rate,
+            "kl": self._kl,
+            "samples": self._samples,
+        }
+        return {name: function for name, function in blocks.items() if getattr(self.config, name) is not None}
+
+    def run_bits_per_byte(self, model: LoadedModel, prefix: str) -> BlockResult:
+        """Bits per byte of a model; its items go below `prefix`."""
+        from evaluation.bits_per_byte import run_bits_per_byte
+
+        assert self.config.bits_per_byte is not None
+        return run_bits_per_byte(model, self.config.bits_per_byte, batch_size=self.config.batch_size, prefix=prefix)
+
+    def run_tasks(self, model: LoadedModel, prefix: str) -> BlockResult:
+        """The lm-eval tasks on a model; its items go below `prefix`."""
+        from evaluation.tasks import run_tasks
+
+        return run_tasks(model, self.tasks, seed=self.config.seed, batch_size=self.config.batch_size, prefix=prefix)
+
+    def _reward_accuracy(self) -> BlockResult:
+        from evaluation.reward_accuracy import run_reward_accuracy
+
+        assert self.config.reward_accuracy is not None
+        return run_reward_accuracy(
+            self.reward_model,
+            self.config.reward_accuracy,
+            batch_size=self.config.batch_size,
+            maximum_bad_share=self.config.maximum_bad_share,
+        )
+
+    def _win_rate(self) -> BlockResult:
+        from evaluation.win_rate import run_win_rate
+
+        assert self.config.win_rate is not None
+        return run_win_rate(self.model, self.reference, self.config.win_rate, self.config, self.responses)
+
+    def _kl(self) -> BlockResult:
+        from evaluation.kl import run_kl
+
+        assert self.config.kl is not None
+        return run_kl(
+            self.model,
+            self.reference,
+            self.config.kl,
+            self.responses,
+            batch_size=self.config.batch_size,
+            maximum_bad_share=self.config.maximum_bad_share,
+        )
+
+    def _samples(self) -> BlockResult:
+        from evaluation.samples import run_samples
+
+        assert self.config.samples is not None
+        other = self.config.previous or self.config.reference
+        return run_samples(
+            self.model,
+            self.load(other) if other else None,
+            self.config.samples,
+            self.responses,
+            maximum_bad_share=self.config.maximum_bad_share,
+        )
+
+    def expected_names(self) -> tuple[list[str], list[str]]:
+        """Names of the scores and comparisons that this run will make, before the time is spent on it."""
+        config = self.config
+        scores: list[str] = []
+        comparisons: list[str] = []
+        if config.bits_per_byte:
+            scores.append("bits_per_byte")
+            comparisons.append("bits_per_byte vs unigram")
+        if config.reward_accuracy:
+            scores += ["reward_accuracy accuracy", "reward_accuracy margin"]
+            comparisons.append("reward_accuracy accuracy vs chance")
+        if config.tasks:
+            scores += [metric_name(task.name, label) for task in self.tasks for label in task.metric_labels()]
+        if config.previous or config.previous_scores:
+            comparisons += [f"{name} vs previous" for name in scores]
+        if config.win_rate:
+            scores.append("win_rate")
+            comparisons.append("win_rate vs reference")
+        if config.kl:
+            scores += ["kl", "kl per_token"]
+        return scores, comparisons
