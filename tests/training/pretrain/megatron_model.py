@@ -111,9 +111,9 @@ def document_mask() -> dict[str, float]:
     mask = (later | (segment[:, None] != segment[None, :]))[None, None]
     position = torch.arange(20)[None]
     with torch.no_grad():
-        packed = model(tokens, position, mask)
-        alone = model(tokens[:, 12:], position[:, :8], later[None, None, :8, :8])
-        leaking = model(tokens, position, later[None, None])
+        packed = model(tokens, position, mask)[..., :VOCAB]
+        alone = model(tokens[:, 12:], position[:, :8], later[None, None, :8, :8])[..., :VOCAB]
+        leaking = model(tokens, position, later[None, None])[..., :VOCAB]
     return {
         "same": float((packed[:, 12:] - alone).abs().max()),
         "leak": float((leaking[:, 12:] - alone).abs().max()),
