@@ -28,6 +28,7 @@ from lm_eval.api.group import Group
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.config.task import TaskConfig
 from lm_eval.tasks import TaskManager
+from lm_eval.tasks._index import Kind
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from evaluation.config import TaskRun, TasksConfig
@@ -121,26 +122,40 @@ def _manager(config: TasksConfig) -> TaskManager:
         manager = TaskManager(include_path=config.task_path, include_defaults=False)
         local = manager.all_tasks
         missing = [run.task for run in config.run if run.task not in local]
-        if any(_may_be_shipped(name) for name in missing) or (missing and not local):
-            logger.info("%s not in task_path: indexing the tasks that lm-eval ships", ", ".join(missing))
-            manager = TaskManager(include_path=config.task_path, include_defaults=True)
+        if missing:
+            shipped = _shipped_files()
+            if any(name.encode() in file.read_bytes() for name in missing for file in shipped):
+                logger.info("%s not in task_path: indexing the tasks that lm-eval ships", ", ".join(missing))
+                manager = TaskManager(include_path=config.task_path, include_defaults=True)
     for name in missing:
         if name not in manager.all_tasks:
-            close = difflib.get_close_matches(name, manager.all_tasks, n=1, cutoff=0.6)
-            raise InputError(f"unknown task {name!r}{suggest(name, close or local)}")
+            _check_yaml(name, config.task_path)
+            # file names stand for the names of shipped tasks, which only the slow index knows
+            names = (local, manager.all_tasks, sorted({file.stem for file in shipped}))
+            close = next((found for known in names if (found := difflib.get_close_matches(name, known, n=1))), local)
+            raise InputError(f"unknown task {name!r}{suggest(name, close)}")
     return manager
 
 
-def _may_be_shipped(name: str) -> bool:
-    """Whether any task file of lm-eval contains the name; half a second, where building its index takes ten."""
-    folder = Path(lm_eval.tasks.__file__).parent
-    return any(name.encode() in file.read_bytes() for file in folder.rglob("*.yaml"))
+def _shipped_files() -> list[Path]:
+    """lm-eval's own task files: searching them for a name takes a second, building their index ten."""
+    return list(Path(lm_eval.tasks.__file__).parent.rglob("*.yaml"))
+
+
+def _check_yaml(name: str, task_path: str | None) -> None:
+    """InputError when there is a file of that name that lm-eval passed over because it is not valid."""
+    for file in Path(task_path).rglob(f"{name}.yaml") if task_path is not None else ():
+        try:
+            load_yaml(file, resolve_func=False)
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{str(file)!r} is not a valid task file: {reason}") from error
 
 
 def _load(manager: TaskManager, name: str, config: TasksConfig, cache: Path) -> dict[str, ConfigurableTask]:
     """Leaf tasks of a task, group or tag name."""
     if config.task_path is not None:
-        _absolute_data_files(manager, Path(config.task_path).resolve(), config.data_path, cache)
+        _absolute_data_files(manager, name, config, cache)
     try:
         with quiet():
             loaded = manager.load([name])
@@ -164,20 +179,21 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
-def _absolute_data_files(manager: TaskManager, root: Path, data_path: str | None, cache: Path) -> None:
-    """Give the index, for each task file below `root`, a configuration whose data files are absolute."""
-    for entry in manager.task_index.values():
+def _absolute_data_files(manager: TaskManager, name: str, config: TasksConfig, cache: Path) -> None:
+    """Give the index absolute data files for task `name`, or for every local task when `name` is a group or tag."""
+    root = Path(str(config.task_path)).resolve()
+    alone = manager.task_index[name].kind in (Kind.TASK, Kind.PY_TASK)
+    for entry in [manager.task_index[name]] if alone else manager.task_index.values():
         if entry.yaml_path is None or not Path(entry.yaml_path).resolve().is_relative_to(root):
             continue
         path = Path(entry.yaml_path)
-        config = load_yaml(path, resolve_func=True)
-        if "task" not in config or isinstance(config["task"], list) or "class" in config:
+        task = load_yaml(path, resolve_func=True)
+        if "task" not in task or isinstance(task["task"], list) or "class" in task:
             continue  # groups hold no data; Python tasks look after their own
-        unknown = sorted(set(config) - _TASK_KEYS)
-        if unknown:
+        if unknown := sorted(set(task) - _TASK_KEYS):
             raise ConfigError(f"{str(path)!r}: unknown key {unknown[0]!r}{suggest(unknown[0], sorted(_TASK_KEYS))}")
-        localise(config, path, data_path, cache)
-        entry.cfg, entry.yaml_path = config, None  # lm-eval reads `cfg` when there is no path
+        localise(task, path, config.data_path, cache)
+        entry.cfg, entry.yaml_path = task, None  # lm-eval reads `cfg` when there is no path
 
 
 def _shots(task: ConfigurableTask, run: TaskRun) -> int:

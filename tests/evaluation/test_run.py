@@ -179,7 +179,14 @@ def test_too_many_bad_rows_stop_the_run(
     bad = tmp_path / "bad.jsonl"
     bad.write_text("\n".join([*rows[:8], '{"answer": "x"}', "not json"]))
     win_rate = {"prompts": str(bad), "rule": str(web / "rule.json"), "sampling": {"max_new_tokens": 4}}
-    base = {"bits_per_byte": None, "tasks": None, "kl": None, "samples": None, "gates": [], "win_rate": win_rate}
+    base: dict[str, Any] = {
+        "bits_per_byte": None,
+        "tasks": None,
+        "kl": None,
+        "samples": None,
+        "gates": [],
+        "win_rate": win_rate,
+    }
     with pytest.raises(StageError, match=r"2 of 10 rows .* line 9: field 'messages' is missing"):
         evaluate(full_config(checkpoints, tokens, web, **base), tmp_path / "out")
     config = full_config(checkpoints, tokens, web, **base, maximum_bad_share=0.25)

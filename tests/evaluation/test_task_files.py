@@ -116,6 +116,27 @@ def test_unknown_names_get_the_nearest(folder: Path, tmp_path: Path) -> None:
         prepare(folder / "nowhere", tmp_path)
 
 
+def test_broken_task_files_are_named(folder: Path, tmp_path: Path) -> None:
+    (folder / "sums.yaml").write_text("task: sums\n  indented: wrongly\n")
+    with pytest.raises(InputError, match=r"sums\.yaml' is not a valid task file.*line 2") as caught:
+        prepare(folder, tmp_path / "cache")
+    assert "\n" not in str(caught.value)
+
+
+def test_groups_become_their_tasks_and_neighbours_do_not_matter(folder: Path, tmp_path: Path) -> None:
+    write_task(folder, "other")
+    write_task(folder, "broken", dataset_kwargs={"data_files": {"test": "gone.jsonl"}})
+    assert len(prepare(folder, tmp_path / "cache")) == 1
+    (folder / "broken.yaml").unlink()
+    (folder / "both.yaml").write_text(json.dumps({"group": "both", "task": ["sums", "other"]}))
+    config = TasksConfig.model_validate({"task_path": str(folder), "run": [{"task": "both"}]})
+    prepared = prepare_tasks(config, cache=tmp_path / "cache", seed=0, maximum_bad_share=0.1)
+    assert sorted(task.name for task in prepared) == ["other", "sums"]
+    twice = TasksConfig.model_validate({"task_path": str(folder), "run": [{"task": "both"}, {"task": "sums"}]})
+    with pytest.raises(ConfigError, match="'sums' is asked for twice"):
+        prepare_tasks(twice, cache=tmp_path / "cache", seed=0, maximum_bad_share=0.1)
+
+
 def test_few_shot_examples_never_hold_the_scored_item(folder: Path, tmp_path: Path, loaded: LoadedModel) -> None:
     write_task(folder, fewshot_split="test")
     tasks = prepare(folder, tmp_path / "cache", num_fewshot=3)

@@ -73,11 +73,10 @@ def test_a_reward_model_can_judge(
 
 def test_responses_are_generated_once(loaded: LoadedModel, web: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import evaluation.responses
-    from evaluation.generate import GREEDY
+    from evaluation.generate import GREEDY, generate
     from evaluation.records import read_prompts
 
     calls = []
-    generate = evaluation.responses.generate
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         calls.append(len(args[1]))
