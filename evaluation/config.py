@@ -182,6 +182,8 @@ class EvaluationConfig(Config):
     """Precision of the models' weights."""
     device: str | None = None
     """Where the models run; default: the GPU if there is one."""
+    threads: int | None = Field(default=None, gt=0)
+    """CPU threads for torch; null for every core this process may use."""
     maximum_bad_share: float = Field(default=0.05, ge=0, lt=1)
     """Largest share of input rows without a needed field; those are skipped and counted, more stop the run."""
 

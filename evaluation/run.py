@@ -76,6 +76,10 @@ class _Evaluation:
 
     def run(self) -> None:
         """Everything; what can fail cheaply fails first."""
+        if self.config.threads is not None:
+            import torch
+
+            torch.set_num_threads(self.config.threads)
         gates = all_gates(self.config)
         earlier = self._previous_scores()
         check_names(gates, *self.blocks.expected_names())

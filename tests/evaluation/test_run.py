@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from evaluation import EvaluationConfig, compare, evaluate
 from evaluation.scores import read_scores
@@ -128,9 +129,11 @@ def test_a_reward_model_is_scored_on_pairs(reward_checkpoint: Path, web: Path, t
             "reward_accuracy": {"pairs": str(web / "preferences" / "heldout.jsonl")},
             "gates": [{"name": "right", "score": "reward_accuracy accuracy", "minimum": 0.9}],
             "device": "cpu",
+            "threads": 1,
         }
     )
     scores = read_scores(evaluate(config, tmp_path / "rm"))
+    assert torch.get_num_threads() == 1
     accuracy = scores.scores[0]
     items = scores.items(accuracy)
     assert accuracy.n == 20
