@@ -123,13 +123,14 @@ def _manager(config: TasksConfig) -> TaskManager:
         local = manager.all_tasks
         missing = [run.task for run in config.run if run.task not in local]
         if missing:
+            for name in missing:
+                _check_yaml(name, config.task_path)
             shipped = _shipped_files()
             if any(name.encode() in file.read_bytes() for name in missing for file in shipped):
                 logger.info("%s not in task_path: indexing the tasks that lm-eval ships", ", ".join(missing))
                 manager = TaskManager(include_path=config.task_path, include_defaults=True)
     for name in missing:
         if name not in manager.all_tasks:
-            _check_yaml(name, config.task_path)
             # file names stand for the names of shipped tasks, which only the slow index knows
             names = (local, manager.all_tasks, sorted({file.stem for file in shipped}))
             close = next((found for known in names if (found := difflib.get_close_matches(name, known, n=1))), local)
