@@ -21,6 +21,21 @@ def prepare(threads: int) -> None:
         _import_uncompiled()
         use_cpu()
     mend_without_te()
+    save_without_manager()
+
+
+def save_without_manager() -> None:
+    """Let Megatron's checkpoint writer return its results through a plain queue.
+
+    We save synchronously, in this process. Megatron would start a manager process for the queue all the same: seconds
+    of imports for each rank, and a process that outlives a killed rank.
+    """
+    import queue
+
+    import megatron.core.dist_checkpointing.strategies.filesystem_async as writer
+
+    assert hasattr(writer, "_results_queue"), "Megatron's writer changed; read save_without_manager again"
+    writer._results_queue = queue.Queue()
 
 
 def _import_uncompiled() -> None:
