@@ -30,6 +30,17 @@ def run(
     until: Annotated[
         str | None, typer.Option("--until", metavar="STAGE", help="Run only this stage and what it needs.")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            metavar="N",
+            min=1,
+            help="Stages that may run at once, when they do not need one another.",
+            show_default="the recipe's jobs",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the graph, what would run and why.")] = False,
     ignore_code: Annotated[
         bool, typer.Option("--ignore-code", help="Keep finished stages though their code changed since.")
@@ -44,7 +55,7 @@ def run(
     from llmill.recipe.runner import RunOptions, run_recipe
 
     graph = load_graph(recipe, overrides or [], out)
-    options = RunOptions(start=start, until=until, dry_run=dry_run, ignore_code=ignore_code)
+    options = RunOptions(start=start, until=until, dry_run=dry_run, ignore_code=ignore_code, jobs=jobs)
     raise typer.Exit(run_recipe(graph, options))
 
 

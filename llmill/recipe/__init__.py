@@ -3,5 +3,6 @@
 ``llmill run RECIPE.yaml``. ``docs/recipes.md`` describes the file; the modules, in reading order:
 ``schema`` (the file), ``references`` (``${...}``), ``graph`` (edges, order, validated configurations),
 ``keys`` (when is a finished stage still good), ``plan`` (run or skip, and why), ``worker`` and ``process``
-(one subprocess per stage), ``record`` (``run.json``), ``runner`` (the loop), ``summary`` (what is printed).
+(one subprocess per stage), ``record`` (``run.json``), ``schedule`` (several stages at once), ``runner`` (the loop),
+``summary`` (what is printed).
 """

@@ -28,6 +28,8 @@ class Stage:
     """Stages whose outputs its configuration refers to."""
     out: Path
     """Its output directory."""
+    reads_run: bool = False
+    """Whether its configuration names ``${run}``: then it waits for every stage before it."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def load_graph(path: str | Path, overrides: Sequence[str] = (), out: str | Path 
     for name in order:
         kind = get_kind(recipe.stages[name].run)
         config = _config(name, kind, values[name], recipe, run, path)
-        stages[name] = Stage(name, kind, config, needs[name], run / name)
+        stages[name] = Stage(name, kind, config, needs[name], run / name, "run" in find_references(values[name]))
     produced = [stage.out for stage in stages.values()]
     for stage in stages.values():
         check_exists(stage.config.to_dict(), [*produced, run], f"{path}: stage {stage.name!r}")

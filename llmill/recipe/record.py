@@ -10,6 +10,7 @@ from typing import Any
 
 from llmill.recipe.graph import Graph, Stage
 from llmill.recipe.keys import Key
+from llmill.recipe.process import Sample
 from millbase.artifacts import open_artifact
 from millbase.atomic import write_json
 from millbase.errors import ArtifactError
@@ -27,6 +28,9 @@ class RunRecord:
         self.path = graph.out / RECORD
         self.previous = read_record(self.path)
         self._graph = graph
+        self.together = 0
+        """Largest sum of resident memory over the stages that ran at once in this run."""
+        self._now: dict[str, int] = {}
         self.data: dict[str, Any] = {
             "schema": SCHEMA_VERSION,
             "name": graph.recipe.name,
@@ -52,15 +56,19 @@ class RunRecord:
             kept["status"] = "finished"
         return {"status": "pending", "attempts": 0, "seconds": 0.0, "peak_rss_bytes": 0, **kept}
 
-    def interrupted_force(self, start: str) -> list[str] | None:
-        """Stages that an interrupted run with the same ``--from`` had still to rerun; None when there was none."""
-        forced = self.previous.get("forced") or {}
-        unfinished = self.previous.get("status") != "finished"
-        return list(forced["pending"]) if unfinished and forced and forced.get("from") == start else None
+    def interrupted_force(self, start: str) -> tuple[list[str], list[str]] | None:
+        """Of an interrupted run with the same ``--from``: stages it had still to rerun, and those of them it had begun.
 
-    def set_forced(self, start: str | None, pending: list[str]) -> None:
-        """Remember what ``--from`` still has to rerun."""
-        self.data["forced"] = {"from": start, "pending": pending} if start else {}
+        None when there was no such run.
+        """
+        forced = self.previous.get("forced") or {}
+        if self.previous.get("status") == "finished" or not forced or forced.get("from") != start:
+            return None
+        return list(forced["pending"]), list(forced.get("begun", forced["pending"][:1]))
+
+    def set_forced(self, start: str | None, pending: list[str], begun: list[str]) -> None:
+        """Remember what ``--from`` still has to rerun, and which of it has begun."""
+        self.data["forced"] = {"from": start, "pending": pending, "begun": begun} if start else {}
 
     def begin(self, name: str, key: Key, reason: str, log: Path) -> None:
         """A stage starts. Time of an earlier, interrupted attempt at the same key counts on."""
@@ -83,17 +91,20 @@ class RunRecord:
         )
         self.write()
 
-    def sample(self, name: str, seconds: float, peak: int) -> None:
+    def sample(self, name: str, sample: Sample) -> None:
         """A running stage's figures so far; written so that they survive a kill."""
         stage = self.data["stages"][name]
-        stage["seconds"] = round(stage["seconds_before"] + seconds, 3)
-        stage["peak_rss_bytes"] = max(stage["peak_rss_bytes"], peak)
+        stage["seconds"] = round(stage["seconds_before"] + sample.seconds, 3)
+        stage["peak_rss_bytes"] = max(stage["peak_rss_bytes"], sample.peak_rss_bytes)
+        self._now[name] = sample.rss_bytes
+        self.together = max(self.together, sum(self._now.values()))
 
     def end(self, name: str, status: str, error: str | None = None) -> None:
         """A stage finished, failed or was interrupted."""
         stage = self.data["stages"][name]
         stage.update(status=status, ended=time.time(), error=error)
         stage.pop("seconds_before", None)
+        self._now.pop(name, None)
         self._note_artifact(name)
         self.write()
 
@@ -120,7 +131,7 @@ class RunRecord:
         self.data.update(status=status, ended=time.time(), gates=collect_gates(self._graph))
         self.data["seconds"] = round(self.data["ended"] - self.data["started"], 3)
         self.data["stage_seconds"] = round(sum(stage["seconds"] for stage in stages.values()), 3)
-        self.data["peak_rss_bytes"] = max((stage["peak_rss_bytes"] for stage in stages.values()), default=0)
+        self.data["peak_rss_bytes"] = max(self.together, *(stage["peak_rss_bytes"] for stage in stages.values()))
         self.write()
 
     def write(self) -> None:

@@ -1,4 +1,4 @@
-"""The loop: one stage after the other, each in its own process, with a lock on the run directory."""
+"""The loop: stages in order, as many at once as allowed, each in its own process, with a lock on the run directory."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from typing import Any
 from llmill.recipe.graph import Graph, Stage
 from llmill.recipe.keys import Digests
 from llmill.recipe.plan import STATE_DIRECTORY, Decision, decide, mark_started, plan, read_state, state_path
-from llmill.recipe.process import Outcome, run_worker
+from llmill.recipe.process import Outcome, Sample
 from llmill.recipe.record import RunRecord
+from llmill.recipe.schedule import Event, Order, Workers
 from llmill.recipe.summary import print_plan, print_summary, say
 from millbase.atomic import write_json
 from millbase.errors import StageError, UserError
@@ -43,6 +44,8 @@ class RunOptions:
     """Print what would run and why; change nothing."""
     ignore_code: bool = False
     """Do not rerun finished stages only because their code changed."""
+    jobs: int | None = None
+    """``--jobs``: stages that may run at once; the recipe's ``jobs`` when None."""
     verbose: bool = True
     """Show the output of stages on the terminal."""
 
@@ -85,65 +88,87 @@ class _Run:
     def __init__(self, graph: Graph, options: RunOptions, selected: set[str], forced: set[str]) -> None:
         self.graph, self.options = graph, options
         self.names = [name for name in graph.stages if name in selected]
+        self.jobs = options.jobs or graph.recipe.jobs
+        self.order, self.workers = Order(graph, self.names), Workers()
         self.digests = Digests(graph.out / STATE_DIRECTORY / "digests.json")
         self.record = RunRecord(graph, sys.argv)
-        self.continued = self.record.interrupted_force(options.start) if options.start else None
-        pending = forced if self.continued is None else set(self.continued) & forced
+        continued = self.record.interrupted_force(options.start) if options.start else None
+        pending, begun = (forced, []) if continued is None else (forced & set(continued[0]), continued[1])
         self.pending = [name for name in self.names if name in pending]
-        self.record.set_forced(options.start, self.pending)
+        self.begun = [name for name in begun if name in pending]
+        self.record.set_forced(options.start, self.pending, self.begun)
         self.ran: set[str] = set()
+        self.failed = False
+        self.written = time.monotonic()
 
     def run(self) -> int:
         """All stages; see ``run_recipe``."""
         self.record.write()
-        status = "finished"
-        try:
-            for index, name in enumerate(self.names):
-                if not self._stage(self.graph.stages[name], f"[{index + 1}/{len(self.names)}]"):
-                    status = "failed"
-                    break
-        except KeyboardInterrupt:
-            status = "interrupted"
-        except UserError:
-            self.record.finish("failed")
-            raise
-        self.record.finish(status)
-        print_summary(self.graph, self.record.data, self.ran)
-        if status == "interrupted":
+        with self.workers.signals():
+            interrupted = self._all()
+            self.record.finish("interrupted" if interrupted else "failed" if self.failed else "finished")
+        print_summary(self.graph, self.record.data, self.ran, self.record.together)
+        if interrupted:
             return EXIT_INTERRUPTED
-        if status == "failed":
+        if self.failed:
             return EXIT_FAILED
         mine = [gate for gate in self.record.data["gates"] if gate["stage"] in self.names]
         return 0 if all(gate["passed"] for gate in mine) else EXIT_GATES
 
-    def _stage(self, stage: Stage, position: str) -> bool:
+    def _all(self) -> bool:
+        """Run everything; whether we were interrupted. Whatever happens, no worker is left."""
+        try:
+            try:
+                self._start_ready()
+                while self.workers.running:
+                    self._note(self.workers.next())
+                    self._start_ready()
+            except UserError:
+                self.failed = True
+                while self.workers.running:
+                    self._note(self.workers.next())
+                self.record.finish("failed")
+                raise
+        except KeyboardInterrupt:
+            self._interrupt()
+            return True
+        finally:
+            self.workers.stop()
+        return False
+
+    def _start_ready(self) -> None:
+        """Start, or skip, what can be, in order; after a failure nothing new."""
+        while not self.failed and len(self.workers.running) < self.jobs:
+            name = self.order.take()
+            if name is None:
+                return
+            self._stage(self.graph.stages[name], f"[{self.names.index(name) + 1}/{len(self.names)}]")
+
+    def _stage(self, stage: Stage, position: str) -> None:
         decision = decide(stage, self.graph, self.digests, forced=self.pending, ignore_code=self.options.ignore_code)
         self.digests.save()
         if decision.action == "skip":
             say(f"{position} {stage.name}: skipped, {decision.reason}")
             self.record.skip(stage.name, decision.reason)
-            return True
-        log = self.graph.out / "logs" / f"{stage.name}.log"
+            self.order.finished(stage.name)
+            return
+        log = self._log(stage.name)
         say(f"{position} {stage.name} ({stage.kind.name}): {decision.reason}", style="bold cyan")
         self._prepare(stage, decision, log)
-        outcome = self._execute(stage, log)
-        error = _failure(outcome, state_path(self.graph, stage.name, "error"))
-        self.record.end(stage.name, "failed" if error else "finished", error)
-        if error:
-            say(f"error: stage {stage.name!r} failed: {error} (full log: {log})", style="bold red")
-            return False
-        self.ran.add(stage.name)
-        if stage.name in self.pending:
-            self.pending.remove(stage.name)
-            self.record.set_forced(self.options.start, self.pending)
-            self.record.write()
-        return True
+        job = state_path(self.graph, stage.name, "job")
+        command = [sys.executable, "-m", "llmill.recipe.worker", str(job)]
+        self.workers.start(stage.name, command, log, shared=self.jobs > 1 and not self.order.alone(stage.name))
+
+    def _log(self, name: str) -> Path:
+        return self.graph.out / "logs" / f"{name}.log"
 
     def _prepare(self, stage: Stage, decision: Decision, log: Path) -> None:
         assert decision.key is not None, "a stage runs only after its upstream stages"
         # a forced stage starts from nothing once; after an interruption of the forced run it continues
-        first_time = stage.name in self.pending and (self.continued is None or stage.name != self._resumable())
+        first_time = stage.name in self.pending and stage.name not in self.begun
         mark_started(self.graph, stage, decision.key, fresh=first_time)
+        if first_time:
+            self.begun.append(stage.name)
         state_path(self.graph, stage.name, "error").unlink(missing_ok=True)
         job = {
             "kind": asdict(stage.kind),
@@ -158,30 +183,57 @@ class _Run:
         _mark_log(log, stage.name, decision.reason)
         self.record.begin(stage.name, decision.key, decision.reason, log)
 
-    def _resumable(self) -> str | None:
-        """The forced stage that was running when the earlier run was interrupted."""
-        return self.continued[0] if self.continued else None
+    def _note(self, event: Event) -> None:
+        """Record what a worker reported."""
+        if isinstance(event.what, BaseException):
+            raise event.what
+        if isinstance(event.what, Outcome):
+            self._ended(event.name, event.what)
+            return
+        self.record.sample(event.name, event.what)
+        if time.monotonic() - self.written > _RECORD_SECONDS:
+            self.written = time.monotonic()
+            self.record.write()
 
-    def _execute(self, stage: Stage, log: Path) -> Outcome:
-        written = time.monotonic()
+    def _ended(self, name: str, outcome: Outcome) -> None:
+        self._measure(name, outcome)
+        error = _failure(outcome, state_path(self.graph, name, "error"))
+        self.record.end(name, "failed" if error else "finished", error)
+        if error:
+            self.failed = True
+            say(f"error: stage {name!r} failed: {error} (full log: {self._log(name)})", style="bold red")
+            if self.workers.running:
+                say(f"no other stage starts; waiting for {', '.join(self.workers.running)}")
+            return
+        if self.jobs > 1:
+            seconds = self.record.data["stages"][name]["seconds"]
+            say(f"{name}: finished in {seconds:,.1f} seconds", style="green")
+        self.ran.add(name)
+        self.order.finished(name)
+        if name in self.pending:
+            self.pending.remove(name)
+            self.begun.remove(name)
+            self.record.set_forced(self.options.start, self.pending, self.begun)
+            self.record.write()
 
-        def on_sample(seconds: float, peak: int) -> None:
-            nonlocal written
-            self.record.sample(stage.name, seconds, peak)
-            if time.monotonic() - written > _RECORD_SECONDS:
-                written = time.monotonic()
-                self.record.write()
-
-        job = state_path(self.graph, stage.name, "job")
-        try:
-            outcome = run_worker([sys.executable, "-m", "llmill.recipe.worker", str(job)], log, on_sample)
-        except KeyboardInterrupt:
-            self.record.end(stage.name, "interrupted")
-            raise
-        state = read_state(self.graph, stage.name) if outcome.returncode == 0 else None
+    def _measure(self, name: str, outcome: Outcome) -> None:
+        state = read_state(self.graph, name) if outcome.returncode == 0 else None
         peak = max(outcome.peak_rss_bytes, (state or {}).get("peak_rss_bytes", 0))  # short stages fall between samples
-        self.record.sample(stage.name, outcome.seconds, peak)
-        return outcome
+        self.record.sample(name, Sample(outcome.seconds, 0, peak))
+
+    def _interrupt(self) -> None:
+        """Stop what runs. What was done just before counts as finished, the rest as interrupted."""
+        running = self.workers.running
+        if running:
+            say(f"interrupted: stopping {', '.join(running)}", style="yellow")
+        for event in self.workers.stop():
+            if isinstance(event.what, Outcome) and event.what.returncode == 0:
+                self._ended(event.name, event.what)
+                running.remove(event.name)
+            elif isinstance(event.what, Outcome):
+                self._measure(event.name, event.what)
+        for name in running:
+            self.record.end(name, "interrupted")
 
 
 def _mark_log(log: Path, name: str, reason: str) -> None:

@@ -49,6 +49,8 @@ class Recipe(Config):
     """What the recipe is for."""
     inputs: dict[str, Any] = Field(default_factory=dict)
     """Named inputs with their defaults, used as ``${input.NAME}``; null: must be given on the command line."""
+    jobs: int = Field(default=1, ge=1)
+    """Stages that may run at once, when they do not need one another."""
     stages: dict[str, StageSpec]
     """Stages by name; ``${NAME}`` in a configuration is that stage's output directory and an edge of the graph."""
 

@@ -50,8 +50,11 @@ def print_plan(graph: Graph, decisions: Mapping[str, Decision]) -> None:
     Console(highlight=False).print(table)
 
 
-def print_summary(graph: Graph, record: Mapping[str, Any], ran: set[str]) -> None:
-    """Stages with status, seconds and peak memory; then every gate; then where to look. On stdout."""
+def print_summary(graph: Graph, record: Mapping[str, Any], ran: set[str], together: int) -> None:
+    """Stages with status, seconds and peak memory; then every gate; then where to look. On stdout.
+
+    ``together``: the largest memory of the stages that ran at once. The time of the run is that of the clock.
+    """
     console = Console(highlight=False)
     table = Table(title=f"{record['name']}: {record['status']}", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("stage")
@@ -65,9 +68,9 @@ def print_summary(graph: Graph, record: Mapping[str, Any], ran: set[str]) -> Non
         table.add_row(name, status, seconds, f"{stage['peak_rss_bytes'] / 2**20:,.0f} MiB" if known else "-")
     built = [record["stages"][name] for name in ran]
     if built:
-        peak = max(stage["peak_rss_bytes"] for stage in built)
+        peak = max(together, *(stage["peak_rss_bytes"] for stage in built))
         table.add_section()
-        table.add_row("this run", "", f"{sum(stage['seconds'] for stage in built):,.1f}", f"{peak / 2**20:,.0f} MiB")
+        table.add_row("this run", "", f"{record['seconds']:,.1f}", f"{peak / 2**20:,.0f} MiB")
     console.print(table)
     _print_gates(console, record["gates"])
     reports = [stage for stage in graph.stages.values() if stage.kind.artifact == "report" and stage.out.is_dir()]

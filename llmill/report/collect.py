@@ -50,6 +50,7 @@ class ReportData:
     status: str | None
     started: float | None
     seconds: float
+    """Time during which a stage ran; stages that ran at once count once."""
     peak_rss_bytes: int
     git: dict[str, Any] | None
     versions: dict[str, str]
@@ -86,7 +87,7 @@ def collect(config: ReportConfig) -> ReportData:
         description=record.get("description", ""),
         status=record.get("status"),
         started=record.get("started") or min((item.raw["started"] for item in manifests.values()), default=None),
-        seconds=sum(stage.seconds for stage in stages),
+        seconds=_busy_seconds(stages, record),
         peak_rss_bytes=max((stage.peak_rss_bytes or 0 for stage in stages), default=0),
         git=record.get("git") or git_state(),
         versions=newest.raw["versions"] if newest else {},
@@ -126,6 +127,18 @@ def _stage(name: str, manifest: Manifest, record: dict[str, Any]) -> StageData:
         config=manifest.config,
         inputs={key: str(item["digest"]) for key, item in manifest.inputs.items()},
     )
+
+
+def _busy_seconds(stages: list[StageData], record: dict[str, Any]) -> float:
+    """Length of the union of the stages' times; those whose end the record does not know are added."""
+    ends = {stage.name: record.get("stages", {}).get(stage.name, {}).get("ended") for stage in stages}
+    total = sum(stage.seconds for stage in stages if ends[stage.name] is None)
+    reached = float("-inf")
+    known = [(float(ends[stage.name]), stage.seconds) for stage in stages if ends[stage.name] is not None]
+    for start, end in sorted((end - seconds, end) for end, seconds in known):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
 
 
 def _json(manifest: Manifest, name: str) -> Any:

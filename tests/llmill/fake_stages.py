@@ -77,3 +77,43 @@ def _fail(config: TextConfig) -> None:
         raise ZeroDivisionError("by nought")
     if config.fail == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class MeetConfig(TextConfig):
+    """Writes words, and says when it starts and ends; waits for what is told to happen meanwhile."""
+
+    meet: list[str] = Field(default_factory=list)
+    """Stages that must have started before this one goes on."""
+    until_failed: str | None = None
+    """A stage whose failure must stand in the record before this one goes on."""
+
+
+def build_meeting(config: MeetConfig, out: str | Path) -> Path:
+    """``build_text`` that appends its start and its end to ``events.txt`` and waits for other stages."""
+    run, name = Path(out).parent, Path(out).name
+    _event(run, f"{name} start {os.getpid()}")
+    print(f"this is {name}\nand still \x1b[1m{name}\x1b[0m", flush=True)
+    for other in config.meet:
+        _wait(lambda other=other: f"{other} start" in (run / "events.txt").read_text())
+    if config.until_failed:
+        _wait(lambda: _status(run, config.until_failed) == "failed")
+    build_text(config, out)
+    _event(run, f"{name} end {os.getpid()}")
+    return Path(out)
+
+
+def _event(run: Path, line: str) -> None:
+    with open(run / "events.txt", "a") as file:
+        file.write(f"{line}\n")
+
+
+def _status(run: Path, stage: str | None) -> str:
+    return json.loads((run / "run.json").read_text())["stages"][stage]["status"]
+
+
+def _wait(condition: Any) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > deadline:
+            raise InputError("nobody came")
+        time.sleep(0.02)

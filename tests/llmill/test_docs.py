@@ -11,7 +11,7 @@ import pytest
 from llmill.registry import KINDS
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-GUIDES = [REPOSITORY / "README.md", REPOSITORY / "docs" / "tour.md", REPOSITORY / "docs" / "recipes.md"]
+GUIDES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 FOLDERS = ("millbase", "data_pipeline", "training", "evaluation", "llmill", "tests", "configs", "docs", "benchmarks")
 NAMES = re.compile(r"`([\w./-]+(?:\.py|\.yaml|\.md|\.jinja|/))`")
 
