@@ -13,6 +13,8 @@ from llmill.registry import KINDS
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 GUIDES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 FOLDERS = ("millbase", "data_pipeline", "training", "evaluation", "llmill", "tests", "configs", "docs", "benchmarks")
+# folders inside artifacts and runs, which the guides name as well
+MADE = ("runs/", "crawl/", "blimp/", "train/", "heldout/", "hf/", "critic/", "megatron/", "tensorboard/")
 NAMES = re.compile(r"`([\w./-]+(?:\.py|\.yaml|\.md|\.jinja|/))`")
 
 
@@ -21,7 +23,7 @@ def test_named_files_exist(guide: Path) -> None:
     """A name may be short (``order.py``) when some folder of the sources has that file."""
     sources = [path.relative_to(REPOSITORY).as_posix() for path in _tracked()]
     known = {f"/{path}" for path in sources} | {f"/{parent}/" for path in sources for parent in _parents(path)}
-    names = {name for name in NAMES.findall(guide.read_text()) if not name.startswith(("runs/", "crawl/", "blimp/"))}
+    names = {name for name in NAMES.findall(guide.read_text()) if not name.startswith(MADE)}
     missing = sorted(name for name in names if not any(path.endswith(f"/{name.lstrip('/')}") for path in known))
     assert not missing
 
