@@ -3,7 +3,7 @@
 A stage writes into a work directory beside the output. When it succeeds, every file is digested, the
 manifest is written, all is flushed, and the directory takes its final name. When it fails or is killed,
 the work directory stays, so the same command can go on where it stopped; a different configuration or
-different inputs empty it first.
+different inputs empty it first. A mistake found before any work was done leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from millbase.atomic import fsync_directory, fsync_tree, write_json
 from millbase.config import Config
-from millbase.errors import ArtifactError, StageError
+from millbase.errors import ArtifactError, StageError, UserError
 from millbase.hashing import file_digest, value_digest
 from millbase.process import host_facts, package_versions
 
@@ -107,7 +107,12 @@ def create_artifact(
         )
         resumed = _prepare(work, key)
         artifact = OpenArtifact(path=work, resumed=resumed)
-        yield artifact
+        try:
+            yield artifact
+        except UserError:
+            if not resumed and not _holds_work(work):
+                shutil.rmtree(work, ignore_errors=True)
+            raise
         _finish(artifact, out, kind, config, resolved, seed, started)
 
 
@@ -145,6 +150,11 @@ def _prepare(work: Path, key: str) -> bool:
     work.mkdir(parents=True)
     write_json(work / _WORK_KEY, {"key": key})
     return False
+
+
+def _holds_work(work: Path) -> bool:
+    """True when a stage wrote anything but logs: then it is kept for the next attempt."""
+    return any(file.is_file() and file.name != _WORK_KEY and file.suffix != ".log" for file in work.rglob("*"))
 
 
 def _resolve_inputs(inputs: Mapping[str, str | Path | list[str] | None]) -> dict[str, dict[str, Any]]:

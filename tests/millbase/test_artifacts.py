@@ -9,7 +9,7 @@ import pytest
 
 from millbase.artifacts import create_artifact, open_artifact, work_directory
 from millbase.config import Config
-from millbase.errors import ArtifactError, StageError
+from millbase.errors import ArtifactError, InputError, StageError
 
 
 class Tiny(Config):
@@ -118,6 +118,17 @@ def test_failure_leaves_no_output_and_resumes(tmp_path):
         assert (artifact.scratch / "progress").read_text() == "half"
         (artifact.path / "a").write_text("done")
     assert list(open_artifact(out).files) == ["a"]
+
+
+def test_a_mistake_found_before_any_work_leaves_nothing(tmp_path):
+    with pytest.raises(InputError), create_artifact(tmp_path / "one", kind="thing", config=Tiny()) as artifact:
+        (artifact.scratch / "task.log").write_text("started")
+        raise InputError("file 'x' is empty")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError), create_artifact(tmp_path / "one", kind="thing", config=Tiny()) as artifact:
+        (artifact.scratch / "half").write_text("work")
+        raise InputError("file 'y' is empty")
+    assert (work_directory(tmp_path / "one") / "scratch" / "half").exists()
 
 
 def test_other_configuration_empties_the_work(tmp_path):
