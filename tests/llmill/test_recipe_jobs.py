@@ -65,7 +65,14 @@ def _pids() -> list[int]:
 
 def _start(*words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "llmill", "run", "recipe.yaml", *words]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # a test run in the background of a script is told to ignore Ctrl-C, and so would its children be
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
 
 
 def _wait_for(condition: Callable[[], bool], what: str) -> None:
