@@ -83,6 +83,9 @@ class _Evaluation:
         gates = all_gates(self.config)
         earlier = self._previous_scores()
         check_names(gates, *self.blocks.expected_names())
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # loading takes a moment, and each block shows its own progress
         results = {name: self._block(name, function) for name, function in self.blocks.requested().items()}
         scores = [score for result in results.values() for score in result.scores]
         comparisons = [comparison for result in results.values() for comparison in result.comparisons]
