@@ -137,3 +137,18 @@ def instructions(tmp_path_factory: pytest.TempPathFactory, write_rows: Any) -> P
 @pytest.fixture(scope="session")
 def preferences(tmp_path_factory: pytest.TempPathFactory, write_rows: Any) -> Path:
     return write_rows(tmp_path_factory.mktemp("data") / "preferences.jsonl", pairs(40))
+
+
+def small_run(checkpoint: Path, data: Path, **changes: Any) -> dict[str, Any]:
+    """Settings of a run of a few steps that every stage understands, with `changes`."""
+    defaults: dict[str, Any] = {
+        "model": str(checkpoint),
+        "data": str(data),
+        "max_steps": 4,
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "log_every": 1,
+        "save_every": 2,
+        "threads": 1,
+    }
+    return {**defaults, **changes}

@@ -18,21 +18,11 @@ from millbase.metrics import read_metrics
 from training.posttrain.config import LoraConfig
 from training.posttrain.dpo import DpoConfig, train_dpo
 
-from .conftest import build_model, pairs, save_model
+from .conftest import build_model, pairs, save_model, small_run
 
 
 def config(checkpoint: Path, data: Path, **changes: Any) -> DpoConfig:
-    defaults: dict[str, Any] = {
-        "model": str(checkpoint),
-        "data": str(data),
-        "max_steps": 4,
-        "batch_size": 8,
-        "learning_rate": 1e-3,
-        "log_every": 1,
-        "save_every": 2,
-        "threads": 1,
-    }
-    return DpoConfig(**{**defaults, **changes})
+    return DpoConfig(**small_run(checkpoint, data, **changes))
 
 
 @pytest.fixture(scope="module")

@@ -19,21 +19,11 @@ from training.posttrain.model import load_start
 from training.posttrain.reward import RewardConfig, train_reward
 from training.posttrain.stages.reward import with_scalar_head
 
-from .conftest import assistant, pairs, user
+from .conftest import assistant, pairs, small_run, user
 
 
 def config(checkpoint: Path, data: Path, **changes: Any) -> RewardConfig:
-    defaults: dict[str, Any] = {
-        "model": str(checkpoint),
-        "data": str(data),
-        "max_steps": 4,
-        "batch_size": 8,
-        "learning_rate": 1e-3,
-        "log_every": 1,
-        "save_every": 2,
-        "threads": 1,
-    }
-    return RewardConfig(**{**defaults, **changes})
+    return RewardConfig(**small_run(checkpoint, data, **changes))
 
 
 def rewards_by_hand(model: Any, tokenizer: Any, rows: list[dict[str, Any]], side: str) -> torch.Tensor:

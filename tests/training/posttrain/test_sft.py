@@ -19,21 +19,11 @@ from training.load import load_model, tokenizer_digest
 from training.posttrain.config import LoraConfig
 from training.posttrain.sft import SftConfig, train_sft
 
-from .conftest import build_model, save_model, sums
+from .conftest import build_model, save_model, small_run, sums
 
 
 def config(checkpoint: Path, data: Path, **changes: Any) -> SftConfig:
-    defaults: dict[str, Any] = {
-        "model": str(checkpoint),
-        "data": str(data),
-        "max_steps": 4,
-        "batch_size": 8,
-        "learning_rate": 1e-3,
-        "log_every": 1,
-        "save_every": 2,
-        "threads": 1,
-    }
-    return SftConfig(**{**defaults, **changes})
+    return SftConfig(**small_run(checkpoint, data, **changes))
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
