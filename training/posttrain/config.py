@@ -88,7 +88,8 @@ class PosttrainConfig(Config):
     log_every: int = Field(default=10, gt=0)
     """Steps between lines of metrics.jsonl; values are means over those steps."""
     eval_every: int | None = Field(default=None, gt=0)
-    """Steps between validations; null for ten in a run. One before the first step and one after the last always run."""
+    """Steps between validations; null for ten in a run, or fewer where they would read more rows than training does
+    (a forward pass costs a third of a training step). One before the first step and one after the last always run."""
     save_every: int = Field(default=100, gt=0)
     """Steps between checkpoints to resume from; a multiple of log_every."""
 

@@ -150,7 +150,8 @@ class Stage(ABC, Generic[C]):
     def _trainer(self, start: Start, train: Any, heldout: Any, art: OpenArtifact) -> Any:
         config = self.config
         steps = self._steps(len(train))
-        arguments = training_arguments(config, str(art.scratch / "trainer"), steps, evaluate=heldout is not None)
+        validated = 0 if heldout is None else len(heldout)
+        arguments = training_arguments(config, str(art.scratch / "trainer"), steps, validated)
         trainer = self.trainer(start, arguments, train, heldout)
         lengths = [row_length(row) for row in train]
         trainer.order = TrainingOrder(lengths, config.batch_size, steps, config.seed, config.length_window)
@@ -179,8 +180,13 @@ class Stage(ABC, Generic[C]):
         art.stats.update(train_seconds=round(time.monotonic() - started, 1))
 
 
-def training_arguments(config: PosttrainConfig, directory: str, steps: int, evaluate: bool) -> dict[str, Any]:
-    """Keyword arguments that every trainer configuration of TRL takes, from ours."""
+def validation_interval(config: PosttrainConfig, steps: int, validated: int) -> int:
+    """Steps between validations on `validated` rows in a run of `steps` steps."""
+    return config.eval_every or max(1, round(steps / 10), math.ceil(validated / config.batch_size))
+
+
+def training_arguments(config: PosttrainConfig, directory: str, steps: int, validated: int) -> dict[str, Any]:
+    """Keyword arguments that every trainer configuration of TRL takes, from ours; `validated`: validation rows."""
     device, bfloat16 = resolve_device(config)
     return {
         "output_dir": directory,
@@ -199,8 +205,8 @@ def training_arguments(config: PosttrainConfig, directory: str, steps: int, eval
         "seed": config.seed,
         "logging_steps": config.log_every,
         "logging_nan_inf_filter": False,
-        "eval_strategy": "steps" if evaluate else "no",
-        "eval_steps": (config.eval_every or max(1, round(steps / 10))) if evaluate else None,
+        "eval_strategy": "steps" if validated else "no",
+        "eval_steps": validation_interval(config, steps, validated) if validated else None,
         "prediction_loss_only": True,
         "save_strategy": "steps",
         "save_steps": config.save_every,
