@@ -1,13 +1,16 @@
 """The order of the training data: a pure function of (dataset digest, seed, sequence number).
 
 An epoch visits every document once, in an order drawn from (digest, seed, epoch). The epochs, one after the other,
-make one endless stream of tokens, and sequence `k` is `stream[k * T : (k + 1) * T + 1]`. So a sequence does not depend
-on the number of steps, the batch size, the micro-batch or the layout over ranks, and a run can be lengthened,
-resized or replayed with every sequence in its place.
+make one endless stream of tokens, cut into windows `stream[w * T : (w + 1) * T + 1]`. The windows that begin in one
+epoch are visited in an order drawn likewise, for else a batch would hold neighbouring windows of one long document.
+Sequence `k` is the `k`-th window visited. So a sequence does not depend on the number of steps, the batch size, the
+micro-batch or the layout over ranks, and a run can be lengthened, resized or replayed with every sequence in its place.
 """
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from millbase.seeds import derive_seed
 from training.pretrain.shards import TokenShards
 
 _EPOCHS_IN_MEMORY = 2
+_FEISTEL_ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,26 @@ def epoch_order(documents: int, digest: str, seed: int, epoch: int) -> np.ndarra
     return np.argsort(bits, kind="stable")
 
 
+def permuted(index: int, size: int, key: int) -> int:
+    """Where a permutation of `range(size)` drawn from the 64-bit `key` takes `index`; no memory, whatever the size.
+
+    A Feistel network on the smallest square of a power of two that holds `size`, applied until the result lies in the
+    range (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", sections 3 and 4).
+    """
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    mask = (1 << half) - 1
+    while True:
+        left, right = index >> half, index & mask
+        for number in range(_FEISTEL_ROUNDS):
+            drawn = hashlib.blake2b(
+                struct.pack("<BQ", number, right), digest_size=8, key=struct.pack("<Q", key)
+            ).digest()
+            left, right = right, left ^ (int.from_bytes(drawn, "little") & mask)
+        index = left << half | right
+        if index < size:
+            return index
+
+
 class SequenceOrder:
     """Cuts the endless stream of shuffled documents into sequences."""
 
@@ -70,9 +94,15 @@ class SequenceOrder:
                 self._epochs.popitem(last=False)
         return self._epochs[number]
 
+    def window(self, sequence: int) -> int:
+        """The window of the stream that is sequence number `sequence`; both begin in the same epoch."""
+        epoch = sequence * self.sequence_length // self.tokens_per_epoch
+        first, after = (-(-e * self.tokens_per_epoch // self.sequence_length) for e in (epoch, epoch + 1))
+        return first + permuted(sequence - first, after - first, derive_seed(self.seed, "windows", self.digest, epoch))
+
     def spans(self, sequence: int) -> Iterator[Span]:
         """The pieces of documents that make up sequence `sequence`: `sequence_length + 1` tokens in all."""
-        position = sequence * self.sequence_length
+        position = self.window(sequence) * self.sequence_length
         left = self.sequence_length + 1
         number, offset = divmod(position, self.tokens_per_epoch)
         while left:
