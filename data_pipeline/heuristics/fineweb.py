@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from datatrove.data import Document
-from datatrove.utils.text import TERMINAL_PUNCTUATION
 from pydantic import Field
 
 from data_pipeline.base import CorpusStep, Drop, DropLog
-from data_pipeline.heuristics.gopher_repetition import duplicates
-from data_pipeline.heuristics.tokenise import words_of
+from data_pipeline.heuristics.lines import line_shape
+from data_pipeline.heuristics.tokenise import tokens_of
 from millbase.config import Config
-
-_STOP_CHARACTERS = tuple(sorted(TERMINAL_PUNCTUATION))
 
 
 class FineWebConfig(Config):
@@ -45,24 +42,19 @@ class FineWebFilter(CorpusStep):
     def judge(self, document: Document) -> Drop | None:
         """Reasons: `empty`, `line_punctuation`, `short_lines`, `duplicate_lines`, `newlines`."""
         text, config = document.text, self.config
-        lines = [line for line in text.split("\n") if line.strip()]
-        if not lines:
+        shape = line_shape(text, config.short_line_characters)
+        if not shape.lines:
             return Drop("empty")
-        if config.min_line_punctuation:
-            value = sum(line.endswith(_STOP_CHARACTERS) for line in lines) / len(lines)
-            if value < config.min_line_punctuation:
-                return Drop("line_punctuation", value, config.min_line_punctuation)
-        if config.max_short_lines is not None:
-            value = sum(len(line) <= config.short_line_characters for line in lines) / len(lines)
-            if value > config.max_short_lines:
-                return Drop("short_lines", value, config.max_short_lines)
-        newlines = text.count("\n")
+        if config.min_line_punctuation and (value := shape.terminal / shape.lines) < config.min_line_punctuation:
+            return Drop("line_punctuation", value, config.min_line_punctuation)
+        if config.max_short_lines is not None and (value := shape.short / shape.lines) > config.max_short_lines:
+            return Drop("short_lines", value, config.max_short_lines)
         if config.max_duplicate_line_characters is not None:
-            value = duplicates(lines)[1] / (len(text) - newlines)
+            value = shape.duplicate_characters / (len(text) - shape.newlines)
             if value > config.max_duplicate_line_characters:
                 return Drop("duplicate_lines", value, config.max_duplicate_line_characters)
         if config.max_newlines_per_word is not None:
-            value = newlines / max(len(words_of(document)), 1)
+            value = shape.newlines / max(len(tokens_of(document)), 1)
             if value > config.max_newlines_per_word:
                 return Drop("newlines", value, config.max_newlines_per_word)
         return None

@@ -7,14 +7,14 @@ articles that this drops, the paper's rule keeps 62.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from datatrove.data import Document
-from datatrove.utils.text import PUNCTUATION_SET
 from pydantic import Field
 
 from data_pipeline.base import CorpusStep, Drop, DropLog
-from data_pipeline.heuristics.tokenise import words_of
+from data_pipeline.heuristics.lines import LineMarks, line_marks, white_space_words
+from data_pipeline.heuristics.tokenise import TokensLike, tokens_of, word_set
 from millbase.config import Config
 
 
@@ -57,29 +57,27 @@ class GopherQualityFilter(CorpusStep):
     def __init__(self, config: GopherQualityConfig, log: DropLog | None = None) -> None:
         super().__init__(log)
         self.config = config
-        self._stop_words = frozenset(config.stop_words)
+        self._stop_words: Any = None  # made by the worker that needs it: the native set cannot be pickled
 
     def judge(self, document: Document) -> Drop | None:
         """Reasons: `too_few_words`, `too_many_words`, `short_words`, `long_words`, `hashes`, `ellipses`,
         `bullet_lines`, `ellipsis_lines`, `few_alpha_words`, `few_stop_words`."""
         text, config = document.text, self.config
-        words = words_of(document)
-        is_symbol = PUNCTUATION_SET.issuperset
-        lengths = [len(word) for word in words if not is_symbol(word)]
-        count = len(lengths)
+        tokens = tokens_of(document)
+        count, characters = tokens.plain_words()
         if config.min_words and count < config.min_words:
             return Drop("too_few_words", count, config.min_words)
         if config.max_words and count > config.max_words:
             return Drop("too_many_words", count, config.max_words)
-        mean = sum(lengths) / max(count, 1)
+        mean = characters / max(count, 1)
         if config.min_mean_word_length and mean < config.min_mean_word_length:
             return Drop("short_words", mean, config.min_mean_word_length)
         if config.max_mean_word_length and mean > config.max_mean_word_length:
             return Drop("long_words", mean, config.max_mean_word_length)
         return (
-            self._judge_symbols(text, max(len(words), 1))
-            or self._judge_lines(text.splitlines())
-            or self._judge_vocabulary(text, words)
+            self._judge_symbols(text, max(len(tokens), 1))
+            or self._judge_lines(line_marks(text))
+            or self._judge_vocabulary(text, tokens)
         )
 
     def _judge_symbols(self, text: str, words: int) -> Drop | None:
@@ -91,32 +89,26 @@ class GopherQualityFilter(CorpusStep):
                 return Drop("ellipses", value, limit)
         return None
 
-    def _judge_lines(self, lines: list[str]) -> Drop | None:
-        config, count = self.config, max(len(lines), 1)
-        if config.max_bullet_lines:
-            value = sum(line.lstrip().startswith(("•", "-")) for line in lines) / count
-            if value > config.max_bullet_lines:
-                return Drop("bullet_lines", value, config.max_bullet_lines)
-        if config.max_ellipsis_lines:
-            value = sum(line.rstrip().endswith(("...", "…")) for line in lines) / count
-            if value > config.max_ellipsis_lines:
-                return Drop("ellipsis_lines", value, config.max_ellipsis_lines)
+    def _judge_lines(self, marks: LineMarks) -> Drop | None:
+        config, count = self.config, max(marks.lines, 1)
+        if config.max_bullet_lines and (value := marks.bullets / count) > config.max_bullet_lines:
+            return Drop("bullet_lines", value, config.max_bullet_lines)
+        if config.max_ellipsis_lines and (value := marks.ellipses / count) > config.max_ellipsis_lines:
+            return Drop("ellipsis_lines", value, config.max_ellipsis_lines)
         return None
 
-    def _judge_vocabulary(self, text: str, words: list[str]) -> Drop | None:
+    def _judge_vocabulary(self, text: str, tokens: TokensLike) -> Drop | None:
         config = self.config
         if config.min_alpha_words:
-            counted = text.split() if config.alpha_words == "whitespace" else words
-            value = sum(map(has_letter, counted)) / max(len(counted), 1)
-            if value < config.min_alpha_words:
+            whole = config.alpha_words == "whitespace"
+            count, letters = white_space_words(text) if whole else (len(tokens), tokens.letter_words())
+            if (value := letters / max(count, 1)) < config.min_alpha_words:
                 return Drop("few_alpha_words", value, config.min_alpha_words)
-        if config.min_stop_words:
-            value = len(self._stop_words.intersection(words))
-            if value < config.min_stop_words:
-                return Drop("few_stop_words", value, config.min_stop_words)
+        if config.min_stop_words and (value := tokens.distinct(self._stop_word_set())) < config.min_stop_words:
+            return Drop("few_stop_words", value, config.min_stop_words)
         return None
 
-
-def has_letter(word: str) -> bool:
-    """True when any character is a letter."""
-    return word.isalpha() or any(map(str.isalpha, word))
+    def _stop_word_set(self) -> Any:
+        if self._stop_words is None:
+            self._stop_words = word_set(self.config.stop_words)
+        return self._stop_words

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
 
 from datatrove.data import Document
 from pydantic import Field
 
 from data_pipeline.base import CorpusStep, Drop, DropLog
-from data_pipeline.heuristics.tokenise import words_of
+from data_pipeline.heuristics.lines import duplicates
+from data_pipeline.heuristics.tokenise import TokensLike, tokens_of
 from millbase.config import Config
 
 _PARAGRAPHS = re.compile(r"\n{2,}")
@@ -65,71 +63,14 @@ class GopherRepetitionFilter(CorpusStep):
             ):
                 if limit and value > limit:
                     return Drop(name, value, limit)
-        return self._judge_n_grams(words_of(document), len(text))
+        return self._judge_n_grams(tokens_of(document), len(text))
 
-    def _judge_n_grams(self, words: list[str], length: int) -> Drop | None:
-        # Counting n-grams is most of the work of all heuristics; bounds from shorter n-grams spare it nearly always.
-        # `longest[k]`, the characters of the k longest words, bounds those of any k words.
-        longest = list(accumulate(sorted(map(len, words), reverse=True), initial=0))
-        count = len(words)
-        for n, limit in sorted(self.config.top_n_grams):
-            # The most frequent n-gram is no more frequent than the most frequent shorter one.
-            if count * (longest[min(n, len(words))] + n - 1) <= limit * length:
-                continue
-            gram, count = top_n_gram(words, n)
-            value = (sum(map(len, gram)) + n - 1) * count / length
-            if value > limit:
+    def _judge_n_grams(self, tokens: TokensLike, length: int) -> Drop | None:
+        for n, limit in self.config.top_n_grams:
+            characters, count = tokens.top_n_gram(n)
+            if (value := characters * count / length) > limit:
                 return Drop(f"top_{n}_gram", value, limit)
-        repeats = len(words)
-        for n, limit in sorted(self.config.dup_n_grams):
-            # No position repeats an n-gram that does not repeat a shorter one; those found share no word.
-            if longest[min(repeats * n, len(words))] <= limit * length:
-                continue
-            repeats = max(0, len(words) - n + 1) - len(set(n_grams(words, n)))
-            if longest[min(repeats * n, len(words))] <= limit * length:
-                continue
-            value = duplicate_n_gram_characters(words, n) / length
-            if value > limit:
+        for n, limit in self.config.dup_n_grams:
+            if (value := tokens.duplicate_n_gram_characters(n) / length) > limit:
                 return Drop(f"dup_{n}_gram", value, limit)
         return None
-
-
-def duplicates(parts: Sequence[str]) -> tuple[int, int]:
-    """Number of elements that repeat an earlier one, and the characters in them."""
-    if len(set(parts)) == len(parts):
-        return 0, 0
-    seen: set[str] = set()
-    elements = characters = 0
-    for part in parts:
-        if part in seen:
-            elements += 1
-            characters += len(part)
-        seen.add(part)
-    return elements, characters
-
-
-def top_n_gram(words: list[str], n: int) -> tuple[tuple[str, ...], int]:
-    """The most frequent n-gram, the first one on a tie, and how often it occurs; ((), 0) where there is none."""
-    counts = Counter(n_grams(words, n))
-    return max(counts.items(), key=lambda item: item[1], default=((), 0))
-
-
-def duplicate_n_gram_characters(words: list[str], n: int) -> int:
-    """Characters in n-grams that occurred before, scanning left to right and skipping past each one found."""
-    grams = ["".join(gram) for gram in n_grams(words, n)]  # joined, as datatrove compares them
-    seen: set[str] = set()
-    characters = position = 0
-    while position < len(grams):
-        gram = grams[position]
-        if gram in seen:
-            characters += len(gram)
-            position += n
-        else:
-            seen.add(gram)
-            position += 1
-    return characters
-
-
-def n_grams(words: list[str], n: int) -> Iterable[tuple[str, ...]]:
-    """All runs of `n` words, in order."""
-    return zip(*(words[start:] for start in range(n)), strict=False)

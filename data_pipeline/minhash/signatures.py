@@ -6,12 +6,14 @@ applied to shingle hashes that a finaliser has already made uniform, which is al
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xxhash
 
 from data_pipeline.minhash.config import MinHashConfig
-from data_pipeline.minhash.words import WordHasher
+from data_pipeline.minhash.words import WordHasher, character_kinds
+from data_pipeline.native import kernels
 
 EMPTY = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 """Every entry of the signature of a document without words."""
@@ -28,13 +30,23 @@ class MinHasher:
         self.config = config
         self._words = WordHasher(config)
         self._multipliers, self._offsets = _hash_functions(config.permutations, config.seed)
+        self._native: Any = None
+        if kernels is not None:
+            self._native = kernels.MinHash(character_kinds(), config.shingle_words, self._multipliers, self._offsets)
 
     def signatures(self, texts: Sequence[str]) -> np.ndarray:
         """uint64 [N, permutations] of N texts; a text without words gets a row of `EMPTY`."""
         result = np.empty((len(texts), self.config.permutations), dtype=np.uint64)
         for row, text in enumerate(texts):
-            result[row] = self._signature(shingle_hashes(self._words.hashes(text), self.config.shingle_words))
+            if self._native is not None:
+                result[row] = self._native.signature(self._words.normalise(text))
+            else:
+                result[row] = self.plain_signature(text)
         return result
+
+    def plain_signature(self, text: str) -> np.ndarray:
+        """uint64 [permutations] signature of one text in plain Python and numpy."""
+        return self._signature(shingle_hashes(self._words.hashes(text), self.config.shingle_words))
 
     def shingles(self, text: str) -> set[tuple[str, ...]]:
         """The exact shingle set whose similarity the signatures estimate (slow; for explanations and tests)."""

@@ -1,4 +1,4 @@
-"""Words of a text for shingling, and their 64-bit hashes.
+"""Words of a text for shingling, and their 61-bit hashes.
 
 A word is a run of characters that are neither white space nor punctuation; each Han and kana character is a word of its
 own, for those scripts are written without spaces. The separators are listed here rather than taken from `\\w`, so that
@@ -9,9 +9,9 @@ casing and accent stripping do, for newly assigned characters only).
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
-import xxhash
 
 from data_pipeline.minhash.config import MinHashConfig
 
@@ -27,17 +27,40 @@ _SEPARATORS = (
     "\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\ufffc\ufffd"  # full-width forms
 )
 _WORD = re.compile(f"[{_CJK}]|[^{_SEPARATORS}{_CJK}]+")
+_ALONE = re.compile(f"[{_CJK}]")
 _DIGITS = re.compile(r"\d")
 _CACHE_WORDS = 1 << 18
 
 
+_PRIME = (1 << 61) - 1
+_BASE = 0x12B5D0A3F4C69E27 % _PRIME
+
+
 class _WordHashes(dict[str, int]):
-    """word -> xxh3_64 of its UTF-8 bytes; a cache, since a corpus repeats few distinct words many times."""
+    """word -> `word_hash`; a cache, since a corpus repeats few distinct words many times."""
 
     def __missing__(self, word: str) -> int:
-        # surrogatepass: text cut out of broken pages may hold lone surrogates, which plain UTF-8 refuses.
-        value = self[word] = xxhash.xxh3_64_intdigest(word.encode("utf-8", "surrogatepass"))
+        value = self[word] = word_hash(word)
         return value
+
+
+def word_hash(word: str) -> int:
+    """Polynomial in the word's code points modulo 2^61 - 1, as the native extension computes it."""
+    value = 0
+    for character in word:
+        value = (value * _BASE + ord(character) + 1) % _PRIME
+    return value
+
+
+@cache
+def character_kinds() -> bytes:
+    """One byte for each code point: 0 separates words, 1 is part of a word, 2 is a word of its own."""
+    kinds = bytearray(0x110000)
+    for start in range(0, len(kinds), 0x10000):
+        for match in _WORD.finditer("".join(map(chr, range(start, start + 0x10000)))):
+            alone = _ALONE.match(match.group()) is not None
+            kinds[start + match.start() : start + match.end()] = bytes([1 + alone]) * len(match.group())
+    return bytes(kinds)
 
 
 class WordHasher:
@@ -47,8 +70,8 @@ class WordHasher:
         self._config = config
         self._hashes = _WordHashes()
 
-    def words(self, text: str) -> list[str]:
-        """Normalised words of `text` in order."""
+    def normalise(self, text: str) -> str:
+        """`text` with the differences taken out that the configuration ignores."""
         config = self._config
         if config.lowercase:
             text = text.lower()
@@ -56,7 +79,11 @@ class WordHasher:
             text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
         if config.fold_digits:
             text = _DIGITS.sub("0", text)
-        return _WORD.findall(text)
+        return text
+
+    def words(self, text: str) -> list[str]:
+        """Normalised words of `text` in order."""
+        return _WORD.findall(self.normalise(text))
 
     def hashes(self, text: str) -> np.ndarray:
         """uint64 [words]: the hash of each word of `text` in order."""

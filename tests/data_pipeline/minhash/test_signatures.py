@@ -63,7 +63,10 @@ def test_signature_equals_the_definition() -> None:
     import xxhash
 
     text, mask = "The quick, brown fox jumps over the lazy dog", 2**64 - 1
-    words = [xxhash.xxh3_64_intdigest(word.encode()) for word in text.replace(",", "").lower().split()]
+    prime, words = 2**61 - 1, []
+    for word in text.replace(",", "").lower().split():
+        powers = [pow(0x12B5D0A3F4C69E27, len(word) - 1 - i, prime) for i in range(len(word))]
+        words.append(sum((ord(c) + 1) * power for c, power in zip(word, powers, strict=True)) % prime)
     hashes = []
     for start in range(len(words) - 4):
         value = 5

@@ -1,0 +1,71 @@
+// The Python module data_pipeline.native._kernels. Beside each function stands a plain Python reference that the tests
+// compare it with; data_pipeline/native/__init__.py names them.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "c4.hpp"
+#include "lines.hpp"
+#include "minhash.hpp"
+#include "text.hpp"
+#include "tokens.hpp"
+
+namespace py = pybind11;
+using namespace llmill;
+
+llmill::Classes* llmill::classes = nullptr;
+
+PYBIND11_MODULE(_kernels, m) {
+    if (!classes) classes = new Classes();
+
+    m.def("set_marks", [](py::str punctuation, py::str terminal) {
+        classes->add(punctuation.ptr(), PUNCTUATION);
+        classes->add(terminal.ptr(), TERMINAL);
+    });
+
+    py::class_<WordSet>(m, "WordSet").def(py::init<const std::vector<py::str>&>());
+
+    py::class_<Tokens>(m, "Tokens")
+        .def(py::init<py::str>())
+        .def("__len__", &Tokens::size)
+        .def("words", &Tokens::words)
+        .def("plain_words", &Tokens::plain_words)
+        .def("letter_words", &Tokens::letter_words)
+        .def("distinct", &Tokens::distinct)
+        .def("top_n_gram", &Tokens::top_n_gram)
+        .def("duplicate_n_gram_characters", &Tokens::duplicate_n_gram_characters);
+
+    m.def("line_marks", [](py::str text) {
+        const LineMarks marks = line_marks(std::move(text));
+        return py::make_tuple(marks.lines, marks.bullets, marks.ellipses);
+    });
+    m.def("line_shape", [](py::str text, size_t short_characters) {
+        const LineShape s = line_shape(std::move(text), short_characters);
+        return py::make_tuple(s.lines, s.terminal, s.short_lines, s.duplicate_characters, s.newlines);
+    });
+    m.def("white_space_words", &white_space_words);
+    m.def("count_sentences", &count_sentences);
+
+    py::class_<C4Rules>(m, "C4Rules")
+        .def(py::init([](bool remove_citations, bool require_terminal_punctuation, bool drop_lorem_ipsum,
+                         bool drop_curly_bracket, bool remove_javascript_lines, bool remove_policy_lines,
+                         size_t min_words_per_line, size_t max_word_length) {
+                 return C4Rules{remove_citations,      require_terminal_punctuation, drop_lorem_ipsum,
+                                drop_curly_bracket,    remove_javascript_lines,      remove_policy_lines,
+                                min_words_per_line,    max_word_length};
+             }),
+             py::kw_only(), py::arg("remove_citations"), py::arg("require_terminal_punctuation"),
+             py::arg("drop_lorem_ipsum"), py::arg("drop_curly_bracket"), py::arg("remove_javascript_lines"),
+             py::arg("remove_policy_lines"), py::arg("min_words_per_line"), py::arg("max_word_length"));
+    // (reason to drop or None, sentences, text left or None)
+    m.def("c4_clean", [](py::str text, const C4Rules& rules) -> py::tuple {
+        const C4Result result = c4_clean(std::move(text), rules);
+        if (result.verdict == C4Result::LOREM_IPSUM) return py::make_tuple("lorem_ipsum", 0, py::none());
+        if (result.verdict == C4Result::CURLY_BRACKET) return py::make_tuple("curly_bracket", 0, py::none());
+        return py::make_tuple(py::none(), result.sentences, result.text);
+    });
+
+    py::class_<MinHash>(m, "MinHash")
+        .def(py::init<py::bytes, size_t, py::array_t<uint64_t>, py::array_t<uint64_t>>())
+        .def("word_hashes", &MinHash::word_hashes)
+        .def("signature", &MinHash::signature);
+}

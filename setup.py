@@ -1,0 +1,24 @@
+"""The optional native extension; everything else about the package is in pyproject.toml."""
+
+from pathlib import Path
+
+from pybind11.setup_helpers import Pybind11Extension, build_ext
+from setuptools import setup
+
+SOURCES = sorted(str(path) for path in Path("data_pipeline/native/src").glob("*.cpp"))
+HEADERS = sorted(str(path) for path in Path("data_pipeline/native/src").glob("*.hpp"))
+
+setup(
+    ext_modules=[
+        Pybind11Extension(
+            "data_pipeline.native._kernels",
+            SOURCES,
+            depends=HEADERS,
+            cxx_std=17,
+            extra_compile_args=["-O3"],
+            # Without a C++ compiler the package still installs, and works with the plain Python references.
+            optional=True,
+        )
+    ],
+    cmdclass={"build_ext": build_ext},
+)
