@@ -39,6 +39,20 @@ class Drop:
     """Anything else worth knowing: the matched word, the document that was kept instead, the error's message."""
 
 
+@dataclass(frozen=True)
+class Measure:
+    """What one rule says about one document, for the whole story of a page."""
+
+    rule: str
+    """The reason that a document failing this rule is dropped for."""
+    value: float | str | None
+    """What was measured, in the unit of the rule."""
+    threshold: float | str | None
+    """What the rule allows."""
+    passed: bool
+    """Whether the document passes."""
+
+
 @dataclass
 class DropLog:
     """Rows of the dropped table made by one task, in the order in which they were made."""

@@ -11,7 +11,7 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.typeshelper import StatHints
 
-from data_pipeline.base.drops import Drop, DropLog
+from data_pipeline.base.drops import Drop, DropLog, Measure
 from millbase.errors import UserError
 
 
@@ -35,6 +35,12 @@ class CorpusStep(PipelineStep):
     @abstractmethod
     def judge(self, document: Document) -> Drop | None:
         """None to pass the document on (its text and metadata may have been changed), or why it is dropped."""
+
+    def measure(self, document: Document) -> list[Measure]:
+        """What each rule of this step says about `document`, which is changed as by `judge`; all rules, where `judge`
+        stops at the first that fails. Steps without an implementation of their own tell only that one."""
+        drop = self._judge_safely(document)
+        return [] if drop is None else [Measure(drop.reason, drop.value, drop.threshold, passed=False)]
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Pass on the documents of `data` that `judge` lets through; log the others."""
