@@ -19,6 +19,7 @@ from millbase.errors import InputError
 from millbase.files import open_file
 
 _UT1 = "url_filterblacklistsv0_3_0.tar.gz"
+_BLOCK = 1 << 22
 
 
 class DomainSet:
@@ -44,12 +45,15 @@ class DomainSet:
         return None
 
 
-def write_domains(path: Path, domains: Iterable[str]) -> int:
-    """Write sorted hashes of `domains` to `path` (.npy, uint64) and return how many there are."""
-    hashes = np.unique(np.fromiter((_key(domain) for domain in domains), dtype=np.uint64))
+def write_domains(path: Path, domains: Iterable[str], more: Iterable[np.ndarray] = ()) -> int:
+    """Write sorted hashes of `domains` and those of `more` to `path` (.npy, uint64) and return how many there are."""
+    hashes = np.concatenate([np.fromiter(map(_key, domains), dtype=np.uint64), *more])
+    hashes.sort()  # np.unique goes by a hash table, fifteen times slower on millions
+    first = np.ones(len(hashes), dtype=bool)
+    first[1:] = hashes[1:] != hashes[:-1]
     with open(path, "wb") as file:
-        np.save(file, hashes)
-    return len(hashes)
+        np.save(file, hashes[first])
+    return int(first.sum())
 
 
 def read_domains(path: str) -> Iterator[str]:
@@ -74,8 +78,8 @@ def read_words(paths: list[str]) -> frozenset[str]:
     return frozenset(words)
 
 
-def ut1_domains() -> Iterator[str]:
-    """The domains of the UT1 lists (University of Toulouse, CC-BY-SA) inside the installed datatrove package."""
+def ut1_hashes() -> Iterator[np.ndarray]:
+    """Hashes of the domains of the UT1 lists (University of Toulouse, CC-BY-SA) inside the installed datatrove package."""
     asset = files("datatrove") / "assets" / _UT1
     if not asset.is_file():
         raise InputError(
@@ -84,8 +88,15 @@ def ut1_domains() -> Iterator[str]:
     with tarfile.open(fileobj=io.BytesIO(asset.read_bytes()), mode="r:gz") as archive:
         member = archive.extractfile("domains")
         assert member is not None, "the UT1 archive has a file named domains"
-        for line in member:
-            yield line.decode("utf-8", "replace").strip().lower()
+        while block := member.read(_BLOCK):
+            yield hash_lines(block + member.readline())
+
+
+def hash_lines(block: bytes) -> np.ndarray:
+    """uint64 hashes of the domains in `block`, one a line, as `DomainSet.find` computes them."""
+    # One pass over the whole block for each operation: a loop over millions of lines takes five times as long.
+    lines = block.decode("utf-8", "replace").lower().encode().split()
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, lines), dtype=np.uint64, count=len(lines))
 
 
 def _key(domain: str) -> int:

@@ -11,7 +11,7 @@ from datatrove.data import Document
 
 from data_pipeline.base import CorpusStep, Drop, DropLog
 from data_pipeline.url.config import UrlConfig
-from data_pipeline.url.lists import DomainSet, read_domains, read_words, ut1_domains, write_domains
+from data_pipeline.url.lists import DomainSet, read_domains, read_words, ut1_hashes, write_domains
 
 _WORD = re.compile(r"[a-z0-9]+")
 
@@ -63,8 +63,7 @@ def prepare_lists(config: UrlConfig, folder: Path) -> int:
     if not config.domain_lists and not config.use_ut1:
         return 0
     domains = (domain for path in config.domain_lists for domain in read_domains(path))
-    ut1 = ut1_domains() if config.use_ut1 else iter(())
-    return write_domains(folder / "domains.npy", (domain for names in (domains, ut1) for domain in names))
+    return write_domains(folder / "domains.npy", domains, ut1_hashes() if config.use_ut1 else ())
 
 
 @functools.cache

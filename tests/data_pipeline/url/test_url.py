@@ -7,7 +7,7 @@ import pytest
 from datatrove.data import Document
 
 from data_pipeline.url.config import UrlConfig
-from data_pipeline.url.lists import ut1_domains
+from data_pipeline.url.lists import DomainSet, hash_lines, ut1_hashes, write_domains
 from data_pipeline.url.step import UrlFilter, host_of, prepare_lists
 from millbase.errors import InputError
 
@@ -64,8 +64,22 @@ def test_bad_lists_are_named(tmp_path: Path) -> None:
 
 
 def test_ut1_lists_of_datatrove() -> None:
-    first = [domain for domain, _ in zip(ut1_domains(), range(1000))]
-    assert len(set(first)) == 1000 and all("." in domain for domain in first)
+    first = next(ut1_hashes())
+    assert len(first) > 100_000 and len(set(first.tolist())) == len(first)
+
+
+def test_lines_are_hashed_as_hosts_are_looked_up(tmp_path: Path) -> None:
+    count = write_domains(
+        tmp_path / "d.npy", ["one.example"], [hash_lines(b"One.Example\ntwo.example\r\n\xff.example\n")]
+    )
+    domains = DomainSet.load(tmp_path / "d.npy")
+    assert count == 3
+    assert [domains.find(host) for host in ("one.example", "a.two.example", "\ufffd.example", "three.example")] == [
+        "one.example",
+        "two.example",
+        "\ufffd.example",
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
