@@ -8,7 +8,7 @@ casing and accent stripping do, for newly assigned characters only).
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 import numpy as np
@@ -27,7 +27,6 @@ _SEPARATORS = (
     "\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\ufffc\ufffd"  # full-width forms
 )
 _WORD = re.compile(f"[{_CJK}]|[^{_SEPARATORS}{_CJK}]+")
-_ALONE = re.compile(f"[{_CJK}]")
 _DIGITS = re.compile(r"\d")
 _CACHE_WORDS = 1 << 18
 
@@ -55,12 +54,17 @@ def word_hash(word: str) -> int:
 @cache
 def character_kinds() -> bytes:
     """One byte for each code point: 0 separates words, 1 is part of a word, 2 is a word of its own."""
-    kinds = bytearray(0x110000)
-    for start in range(0, len(kinds), 0x10000):
-        for match in _WORD.finditer("".join(map(chr, range(start, start + 0x10000)))):
-            alone = _ALONE.match(match.group()) is not None
-            kinds[start + match.start() : start + match.end()] = bytes([1 + alone]) * len(match.group())
+    kinds = bytearray(b"\1") * 0x110000
+    for characters, kind in ((_SEPARATORS, b"\0"), (_CJK, b"\2")):
+        for first, last in _ranges(characters):
+            kinds[first : last + 1] = kind * (last + 1 - first)
     return bytes(kinds)
+
+
+def _ranges(characters: str) -> Iterator[tuple[int, int]]:
+    """First and last code point of each part of a regular expression's character class."""
+    for first, last in re.findall(r"\\?(.)(?:-\\?(.))?", characters, re.DOTALL):
+        yield ord(first), ord(last or first)
 
 
 class WordHasher:

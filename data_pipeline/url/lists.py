@@ -79,7 +79,7 @@ def read_words(paths: list[str]) -> frozenset[str]:
 
 
 def ut1_hashes() -> Iterator[np.ndarray]:
-    """Hashes of the domains of the UT1 lists (University of Toulouse, CC-BY-SA) inside the installed datatrove package."""
+    """Hashes of the domains of the UT1 lists (University of Toulouse, CC-BY-SA) inside the datatrove package."""
     asset = files("datatrove") / "assets" / _UT1
     if not asset.is_file():
         raise InputError(

@@ -11,6 +11,7 @@ import pytest
 from datasketch import MinHash
 
 from data_pipeline.minhash import EMPTY, MinHashConfig, MinHasher, estimated_jaccard
+from data_pipeline.minhash.words import _WORD, character_kinds
 
 CONFIG = MinHashConfig()
 HASHER = MinHasher(CONFIG)
@@ -141,3 +142,14 @@ def test_normalisation_options() -> None:
 def test_too_many_permutations_are_refused() -> None:
     with pytest.raises(ValueError, match="5000 permutations"):
         MinHashConfig(bands=500, rows=10)
+
+
+def test_character_kinds_are_those_of_the_regular_expression() -> None:
+    kinds = character_kinds()
+    for start in range(0, 0x110000, 0x10000):
+        text = "".join(map(chr, range(start, start + 0x10000)))
+        found = {start + place for match in _WORD.finditer(text) for place in range(*match.span())}
+        assert {code for code in range(start, start + 0x10000) if kinds[code]} == found
+    alone = [chr(code) for code in range(0x110000) if kinds[code] == 2]
+    assert len(_WORD.findall("".join(alone))) == len(alone) > 90_000
+    assert not any(kinds[ord(c)] == 2 for c in "aé한ßж")
