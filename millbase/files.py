@@ -22,11 +22,11 @@ def glob_files(patterns: str | Sequence[str], what: str = "input files") -> list
         raise InputError(f"no {what} given: expected at least one path or glob")
     found: set[str] = set()
     for pattern in patterns:
-        filesystem, path = fsspec.core.url_to_fs(pattern)
-        if any(character in path for character in "*?["):
-            matches = [match for match in filesystem.glob(path) if not filesystem.isdir(match)]
-        else:
-            matches = [path] if filesystem.isfile(path) else []
+        try:
+            filesystem, path = fsspec.core.url_to_fs(pattern)
+            matches = _matches(filesystem, path)
+        except Exception as error:  # each store's client has errors of its own
+            raise storage_error(pattern, error) from None
         if not matches:
             raise InputError(
                 f"{what}: nothing matches {pattern!r}; check the path (relative paths start at the working directory)"
@@ -34,6 +34,49 @@ def glob_files(patterns: str | Sequence[str], what: str = "input files") -> list
         local = "file" in filesystem.protocol
         found.update(match if local else filesystem.unstrip_protocol(match) for match in matches)
     return sorted(found)
+
+
+def _matches(filesystem: Any, path: str) -> list[str]:
+    if any(character in path for character in "*?["):
+        return [match for match in filesystem.glob(path) if not filesystem.isdir(match)]
+    if "file" in filesystem.protocol:
+        return [path] if filesystem.isfile(path) else []
+    try:  # `isfile` says no to an unreachable store as well
+        return [path] if filesystem.info(path)["type"] == "file" else []
+    except FileNotFoundError:
+        return []
+
+
+_STORE_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+
+
+def storage_error(path: str, error: Exception) -> InputError:
+    """What to tell the user when a file or store could not be reached: the address, the cause, the fix."""
+    scheme = path.split("://", 1)[0] if "://" in path else ""
+    text = " ".join(str(error).split())[:300] or type(error).__name__
+    kind = type(error).__name__
+    if isinstance(error, ImportError) or "Protocol not known" in text:
+        package = _STORE_PACKAGES.get(scheme)
+        fix = f"pip install {package}" if package else "check the address, or install the fsspec package that knows it"
+        if package == "s3fs":
+            fix = "pip install 'llmill[s3]'"
+        return InputError(f"{path!r} cannot be opened: no package for {scheme}:// is installed; {fix}")
+    if "Credentials" in kind or "Unable to locate credentials" in text or "ProfileNotFound" in kind:
+        return InputError(
+            f"{path!r} needs credentials and none were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or "
+            "AWS_PROFILE), or for public buckets FSSPEC_S3='{\"anon\": true}'"
+        )
+    if isinstance(error, FileNotFoundError) or "NoSuchBucket" in text:
+        return InputError(f"{path!r} does not exist; check the path")
+    if isinstance(error, PermissionError):
+        return InputError(f"{path!r} may not be read ({text}); check its permissions or the credentials")
+    if isinstance(error, IsADirectoryError):
+        return InputError(f"{path!r} is a directory, expected a file; give its files, such as {path.rstrip('/')}/*")
+    if scheme:
+        return InputError(
+            f"{path!r} cannot be reached ({kind}: {text}); check the address, the endpoint and the network"
+        )
+    return InputError(f"{path!r} cannot be read ({text}); check the path and the disk")
 
 
 def open_file(path: str, mode: str = "rt") -> IO[Any]:
