@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterable
 from typing import ClassVar
 
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
+from datatrove.utils.stats import MetricStats
 from datatrove.utils.typeshelper import StatHints
 
 from data_pipeline.base.drops import Drop, DropLog, Measure
@@ -45,17 +47,30 @@ class CorpusStep(PipelineStep):
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Pass on the documents of `data` that `judge` lets through; log the others."""
         documents: Iterable[Document] = data or ()
-        for document in documents:
-            started = time.process_time()
-            drop = self._judge_safely(document)
-            self.seconds += time.process_time() - started
-            self.stat_update(StatHints.total)
-            if drop is None:
-                self.stat_update(StatHints.forwarded)
-                yield document
-            else:
-                self.stat_update(StatHints.dropped, f"dropped_{drop.reason}")
-                self.log.add(self.step_name, document, drop)
+        passed = 0
+        dropped: Counter[str] = Counter()
+        try:
+            for document in documents:
+                started = time.process_time()
+                drop = self._judge_safely(document)
+                self.seconds += time.process_time() - started
+                if drop is None:
+                    passed += 1
+                    yield document
+                else:
+                    dropped[drop.reason] += 1
+                    self.log.add(self.step_name, document, drop)
+        finally:
+            self._count(passed, dropped)
+
+    def _count(self, passed: int, dropped: Counter[str]) -> None:
+        """Hand the counts of a task to datatrove's statistics, at once: a call for each document costs as much as a
+        cheap step."""
+        counts = {StatHints.total: passed + dropped.total(), StatHints.forwarded: passed}
+        counts |= {StatHints.dropped: dropped.total()} | {f"dropped_{reason}": n for reason, n in dropped.items()}
+        for label, count in counts.items():
+            if count:
+                self.stats[label] += MetricStats(total=count, n=count, mean=1.0, min=1, max=1)
 
     def _judge_safely(self, document: Document) -> Drop | None:
         try:

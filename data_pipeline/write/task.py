@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
@@ -51,7 +53,8 @@ class TaskWriter(PipelineStep):
         with atomic_write(self.folder / f"{rank:05d}.kept.arrow", "wb") as file:
             with pa.ipc.new_file(file, schema) as writer:
                 for document in data or ():
-                    document.metadata.pop("words", None)  # tokens of the heuristics: big, and done with
+                    for name in ("words", "datatrove_words"):  # tokens of the heuristics: big, and done with
+                        document.metadata.pop(name, None)
                     batch.append(document)
                     kept += 1
                     if len(batch) == _BATCH:
@@ -70,7 +73,8 @@ class TaskWriter(PipelineStep):
         rows = sorted(self.log.rows, key=lambda row: row["position"])
         with atomic_write(self.folder / f"{rank:05d}.dropped.arrow", "wb") as file:
             with pa.ipc.new_file(file, TASK_DROPPED_SCHEMA) as writer:
-                writer.write_table(pa.Table.from_pylist([printable(row) for row in rows], TASK_DROPPED_SCHEMA))
+                columns = [to_column([row[field.name] for row in rows], field.type) for field in TASK_DROPPED_SCHEMA]
+                writer.write_batch(pa.record_batch(columns, schema=TASK_DROPPED_SCHEMA))
 
     def _seconds(self) -> dict[str, float]:
         seconds = {"read": self.reader.seconds}
@@ -100,23 +104,31 @@ def to_batch(documents: list[Document], schema: pa.Schema) -> pa.RecordBatch:
     """Rows of `documents`, which carry the columns in their metadata."""
     columns = []
     for field in schema:
-        if field.name == "signature":
-            flat = pa.array([value for d in documents for value in d.metadata["signature"]], pa.uint64())
-            columns.append(pa.FixedSizeListArray.from_arrays(flat, field.type.list_size))
-            continue
         if field.name in ("id", "text"):
             values = [getattr(document, field.name) for document in documents]
         else:
             values = [document.metadata.get(field.name) for document in documents]
-        if pa.types.is_string(field.type):
-            values = [None if value is None else printable_text(value) for value in values]
-        columns.append(pa.array(values, field.type))
+        columns.append(to_column(values, field.type))
     return pa.record_batch(columns, schema=schema)
 
 
-def printable(row: dict[str, Any]) -> dict[str, Any]:
-    """`row` with strings that UTF-8 can hold."""
-    return {key: printable_text(value) if isinstance(value, str) else value for key, value in row.items()}
+def to_column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """`values` as an Arrow array; equally long numpy arrays become a fixed-size list, strings lose lone surrogates."""
+    if pa.types.is_fixed_size_list(kind):
+        return pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(values), kind.value_type), kind.list_size)
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:  # rare: looking for surrogates in every string first costs as much as the conversion
+        return pa.array([printable(value) for value in values], kind)
+
+
+def printable(value: Any) -> Any:
+    """`value` with strings that UTF-8 can hold, those inside dictionaries and lists too."""
+    if isinstance(value, str):
+        return printable_text(value)
+    if isinstance(value, dict):
+        return {key: printable(item) for key, item in value.items()}
+    return [printable(item) for item in value] if isinstance(value, list) else value
 
 
 def printable_text(text: str) -> str:
