@@ -28,6 +28,7 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 SCRATCH = "scratch"
 _WORK_KEY = ".work.json"
+_RETIRED = ".scratch.retired"
 
 
 @dataclass(frozen=True)
@@ -145,11 +146,20 @@ def _prepare(work: Path, key: str) -> bool:
     except (OSError, ValueError, KeyError):
         previous = None
     if previous == key:
+        _remove_leftovers(work)
         return True
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     write_json(work / _WORK_KEY, {"key": key})
     return False
+
+
+def _remove_leftovers(work: Path) -> None:
+    """Remove what a killed run left that no later run looks at."""
+    shutil.rmtree(work / _RETIRED, ignore_errors=True)
+    (work / MANIFEST).unlink(missing_ok=True)
+    for file in work.rglob(".*.tmp"):  # of `atomic_write`
+        file.unlink(missing_ok=True)
 
 
 def _holds_work(work: Path) -> bool:
@@ -198,12 +208,12 @@ def _finish(
     started: float,
 ) -> None:
     work = artifact.path
-    shutil.rmtree(work / SCRATCH, ignore_errors=True)
-    (work / _WORK_KEY).unlink(missing_ok=True)
     (work / MANIFEST).unlink(missing_ok=True)
     files = {}
     for file in sorted(item for item in work.rglob("*") if item.is_file()):
-        files[file.relative_to(work).as_posix()] = {"bytes": file.stat().st_size, "digest": file_digest(file)}
+        name = file.relative_to(work).as_posix()
+        if name != _WORK_KEY and not name.startswith(f"{SCRATCH}/"):
+            files[name] = {"bytes": file.stat().st_size, "digest": file_digest(file)}
     finished = time.time()
     manifest = {
         "kind": kind,
@@ -223,6 +233,12 @@ def _finish(
     }
     write_json(work / MANIFEST, manifest)
     fsync_tree(work)
+    # Only now, for digests of a large artifact take long and a kill until here costs nothing that was done. Scratch
+    # goes in one step: a later run must find all of it or none.
+    if (work / SCRATCH).exists():
+        os.rename(work / SCRATCH, work / _RETIRED)
+        shutil.rmtree(work / _RETIRED)
+    (work / _WORK_KEY).unlink(missing_ok=True)
     replaced = out.parent / f".{out.name}.replaced"
     shutil.rmtree(replaced, ignore_errors=True)
     if out.exists():

@@ -21,5 +21,9 @@ class ArtifactError(UserError):
     """An artifact directory that is missing, of the wrong kind, or changed since it was written."""
 
 
+class Submitted(UserError):  # noqa: N818 - it is none
+    """No mistake: the work was handed to a cluster and goes on there. The command line prints it and exits with 0."""
+
+
 class StageError(UserError):
     """A stage that failed as a whole: too many bad records, a dead worker, a diverged loss."""

@@ -7,19 +7,23 @@ for any number of workers and of interruptions.
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from pathlib import Path
 
 from data_pipeline.corpus.config import CorpusConfig
-from data_pipeline.corpus.executor import SafeLocalExecutor
 from data_pipeline.corpus.finalise import finalise
-from data_pipeline.corpus.inputs import file_sizes, find_files, manifest_inputs
+from data_pipeline.corpus.inputs import file_sizes, find_files, manifest_inputs, sorted_inputs
 from data_pipeline.corpus.stages import active_steps, pipeline_steps
 from data_pipeline.corpus.truth import write_precision_recall
+from data_pipeline.decontaminate import prepare_index
+from data_pipeline.executors import ExecutorConfig, run_tasks
+from data_pipeline.executors.tasks import Tasks, disk_errors
 from data_pipeline.read import WarcSource
 from data_pipeline.score import load_quality_model
 from data_pipeline.url.step import prepare_lists
-from millbase.artifacts import create_artifact
+from millbase.artifacts import OpenArtifact, create_artifact
+from millbase.atomic import write_json
 from millbase.log import get_logger
 
 logger = get_logger(__name__)
@@ -28,25 +32,27 @@ logger = get_logger(__name__)
 def build_corpus(config: CorpusConfig, out: str | Path) -> Path:
     """Write the `corpus` artifact at `out` and return its path.
 
-    Raises InputError for missing, empty, damaged or foreign input files, ArtifactError for a bad quality model, and
-    StageError when a worker dies or too many pages fail.
+    Raises InputError for missing, empty, damaged or foreign input files, ArtifactError for a bad quality model,
+    StageError when a worker dies, the disk is full or too many pages fail, and Submitted when a cluster goes on.
     """
     files, root = find_files(config)
     if config.quality.model is not None:
         load_quality_model(config.quality.model)  # a bad model is told now, not by every worker
-    # The number of workers does not change the result, so it is no part of the record: a build can go on with another.
-    recorded = config.model_copy(update={"workers": 0})
+    # What does not change the result is no part of the record: a build can go on with other workers, or elsewhere.
+    sources = [source.model_copy(update={"inputs": sorted_inputs(source.inputs)}) for source in config.sources]
+    recorded = config.model_copy(update={"workers": 0, "executor": ExecutorConfig(), "sources": sources})
     inputs = manifest_inputs(config, files)
     with create_artifact(out, kind="corpus", config=recorded, inputs=inputs, seed=config.seed) as artifact:
         artifact.stats["warc_root"] = root
-        _run_tasks(config, files, artifact.scratch)
+        _run_tasks(config, files, artifact, out)
         for folder in ("data", "dropped"):
             shutil.rmtree(artifact.path / folder, ignore_errors=True)  # half-written by a killed run
         started = time.perf_counter()
-        stats = finalise(config, len(files), active_steps(config), artifact.path)
-        artifact.stats.update(stats)
-        if config.truth is not None:
-            write_precision_recall(artifact.path, config.truth)
+        with disk_errors("corpus"):
+            stats = finalise(config, len(files), active_steps(config), artifact.path)
+            artifact.stats.update(stats)
+            if config.truth is not None:
+                write_precision_recall(artifact.path, config.truth)
         logger.info(
             "corpus: kept %d of %d pages (%.1f MB of text); duplicates, mixture and shards took %.1f s",
             stats["documents"],
@@ -57,10 +63,22 @@ def build_corpus(config: CorpusConfig, out: str | Path) -> Path:
     return Path(out)
 
 
-def _run_tasks(config: CorpusConfig, files: list[WarcSource], scratch: Path) -> None:
+def _run_tasks(config: CorpusConfig, files: list[WarcSource], artifact: OpenArtifact, out: str | Path) -> None:
+    scratch = artifact.scratch.absolute()  # workers on a cluster may start in another folder
     (scratch / "tasks").mkdir(exist_ok=True)
-    if config.url.enabled:
-        prepare_lists(config.url, scratch)
-    steps = pipeline_steps(config, files, scratch)
-    executor = SafeLocalExecutor(steps, file_sizes(files), config.workers, scratch / "datatrove", title="corpus")
-    executor.run()
+    with disk_errors("corpus"):
+        if config.url.enabled:
+            prepare_lists(config.url, scratch)
+        if config.decontaminate.enabled:
+            prepare_index(config.decontaminate, scratch)
+        write_json(scratch / "config.json", config.model_dump(mode="json"))
+    names = [file.path for file in files]
+    run_tasks(
+        pipeline_steps(config, files, scratch),
+        Tasks(names, file_sizes(files), outputs=scratch / "tasks", logs=scratch / "datatrove"),
+        config.executor,
+        workers=config.workers,
+        title="corpus",
+        finish=[sys.executable, "-m", "data_pipeline.corpus.finish", str(scratch / "config.json"), str(out)],
+        resumed=artifact.resumed,
+    )

@@ -6,7 +6,9 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from data_pipeline.decontaminate.config import DecontaminateConfig
 from data_pipeline.dedup.config import DedupConfig
+from data_pipeline.executors.config import ExecutorConfig
 from data_pipeline.extract.config import ExtractConfig
 from data_pipeline.heuristics import C4Config, FineWebConfig, GopherQualityConfig, GopherRepetitionConfig
 from data_pipeline.language.config import LanguageConfig
@@ -54,6 +56,8 @@ class CorpusConfig(Config):
     """Quality classifier."""
     dedup: DedupConfig = DedupConfig()
     """Removal of duplicates over all sources."""
+    decontaminate: DecontaminateConfig = DecontaminateConfig()
+    """Removal of evaluation items."""
     max_epochs: float = Field(default=1.0, ge=1.0)
     """How often training may repeat a scarce source to reach its weight; 1 samples the others down instead."""
     shard_bytes: int = Field(default=256 << 20, gt=0)
@@ -63,7 +67,10 @@ class CorpusConfig(Config):
     truth: str | None = None
     """A truth file (`truth.jsonl.gz`) that says which step should drop each page; gives `precision_recall.json`."""
     workers: int = Field(default=0, ge=0)
-    """Processes; 0 takes one for each available core. The result does not depend on it."""
+    """How many files are read at a time; 0: one for each available core, on a cluster as many as there is room for. The
+    result does not depend on it."""
+    executor: ExecutorConfig = ExecutorConfig()
+    """Where the files are read: processes of this machine, Slurm or Ray. The result does not depend on it."""
     seed: int = Field(default=0, ge=0)
     """Chooses the documents of sources that are sampled down."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import fsspec
 
 from data_pipeline.corpus.config import CorpusConfig
+from data_pipeline.decontaminate.evals import evaluation_files
 from data_pipeline.read import WarcSource
 from millbase.artifacts import MANIFEST
 from millbase.errors import InputError
@@ -34,6 +35,11 @@ def find_files(config: CorpusConfig) -> tuple[list[WarcSource], str]:
     dumps = {source.name: source.dump for source in config.sources}
     files = [WarcSource(path, path.removeprefix(root), name, dumps[name]) for path, name in found.items()]
     return files, root
+
+
+def sorted_inputs(inputs: str | list[str]) -> str | list[str]:
+    """`inputs` in an order of their own, for the record: files are read by name, however they are listed."""
+    return inputs if isinstance(inputs, str) else sorted(inputs)
 
 
 def common_folder(paths: list[str]) -> str:
@@ -68,6 +74,7 @@ def manifest_inputs(config: CorpusConfig, files: list[WarcSource]) -> dict[str, 
     )
     inputs |= {"warc": plain, "lists": lists, "quality_model": config.quality.model}
     inputs |= {"language_model": config.language.model, "truth": config.truth}
+    inputs["evaluation_sets"] = evaluation_files(config.decontaminate)
     return inputs
 
 

@@ -12,7 +12,7 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from data_pipeline.base import Drop, DropLog
-from data_pipeline.base.progress import count_pages
+from data_pipeline.base.progress import count_pages, reached
 from data_pipeline.read.archive import Damage, Record, WarcFile
 from data_pipeline.read.config import ReadConfig
 from data_pipeline.read.http import HttpError, HttpResponse, parse_http
@@ -64,6 +64,7 @@ class WarcReader(PipelineStep):
             self.read += 1
             pending += 1
             if pending == _PROGRESS_PAGES:
+                reached(item.offset + item.length)
                 count_pages(pending)
                 pending = 0
             self.stat_update("documents")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from millbase.errors import UserError
+from millbase.errors import Submitted, UserError
 
 EXIT_USER_ERROR = 2
 
@@ -24,6 +24,8 @@ def main() -> None:
 
     try:
         app(prog_name="llmill")
+    except Submitted as note:
+        print(note)
     except UserError as error:
         if debug:
             raise

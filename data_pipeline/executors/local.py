@@ -7,20 +7,19 @@ every error a user caused. Pipelines, completion markers and task logs are datat
 from __future__ import annotations
 
 import contextlib
-import io
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from copy import deepcopy
-from multiprocessing.sharedctypes import Synchronized
-from pathlib import Path
+from typing import Any
 
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
-from data_pipeline.base.progress import share_counter
+from data_pipeline.base.progress import Counters, share_counters
+from data_pipeline.executors.tasks import CheckedTasks, Tasks
 from millbase.errors import StageError
 from millbase.process import available_cores, die_with_parent
 from millbase.progress import Bar, progress
@@ -28,30 +27,27 @@ from millbase.progress import Bar, progress
 _POLL_SECONDS = 0.5
 
 
-class SafeLocalExecutor(LocalPipelineExecutor):
-    """Runs one pipeline for each of `sizes` tasks; finished tasks of an earlier run are not redone.
+class SafeLocalExecutor(CheckedTasks, LocalPipelineExecutor):
+    """Runs one pipeline for each task in `workers` processes (0: one for each core); finished tasks are not redone."""
 
-    `sizes` are the bytes that each task reads: large tasks start first, and progress is counted in them. `workers` is
-    the number of processes; 0 takes one for each core.
-    """
-
-    def __init__(
-        self, pipeline: Sequence[PipelineStep], sizes: Sequence[int], workers: int, logging_dir: Path, title: str
-    ) -> None:
-        tasks = len(sizes)
-        workers = min(workers or available_cores(), tasks)
+    def __init__(self, pipeline: Sequence[PipelineStep], tasks: Tasks, workers: int, title: str) -> None:
+        count = len(tasks.names)
+        workers = min(workers or available_cores(), count)
         self.pipeline: list[PipelineStep]
-        super().__init__(list(pipeline), tasks=tasks, workers=workers, logging_dir=str(logging_dir))
-        self.sizes, self.title = list(sizes), title
+        super().__init__(list(pipeline), tasks=count, workers=workers, logging_dir=str(tasks.logs))
+        self.checked, self.title = tasks, title
         self._scale = 1e6
+        self._shown = 0
 
     def run(self) -> None:  # type: ignore[override]
         """Run all unfinished tasks. Raises StageError when a worker dies, and whatever UserError a task raises."""
-        ranks = sorted(self.get_incomplete_ranks(), key=lambda rank: (-self.sizes[rank], rank))
+        sizes = self.checked.sizes
+        ranks = sorted(self.get_incomplete_ranks(), key=lambda rank: (-sizes[rank], rank))
         if not ranks:
             return
-        total = sum(self.sizes[rank] for rank in ranks)
+        total = sum(sizes[rank] for rank in ranks)
         self._scale, unit = (1e6, "MB") if total > 1e7 else (1e3, "kB")
+        self._shown = 0
         with progress(self.title, total=total / self._scale, unit=unit) as bar:
             if self.workers == 1:
                 self._run_here(ranks, bar)
@@ -59,28 +55,27 @@ class SafeLocalExecutor(LocalPipelineExecutor):
                 self._run_in_processes(ranks, bar)
 
     def _run_here(self, ranks: list[int], bar: Bar) -> None:
-        counter = multiprocessing.Value("q", 0)
-        share_counter(counter)
+        counters = _new_counters(multiprocessing)
+        share_counters(counters, lambda: self._show(bar, counters))
         pipeline = self.pipeline
         try:
             for rank in ranks:
                 self.pipeline = deepcopy(pipeline)
                 self.run_rank(rank)
-                self._advance(bar, rank, counter)
+                self._show(bar, counters)
         finally:
             self.pipeline = pipeline
-            share_counter(None)
+            share_counters(None)
 
     def _run_in_processes(self, ranks: list[int], bar: Bar) -> None:
         context = multiprocessing.get_context("spawn")  # forking a process with threads may deadlock
-        counter = context.Value("q", 0)
+        counters = _new_counters(context)
         with one_thread_each():
-            pool = ProcessPoolExecutor(self.workers, context, _start_worker, (os.getpid(), counter))
+            pool = ProcessPoolExecutor(self.workers, context, _start_worker, (os.getpid(), counters))
             try:
                 futures = {pool.submit(self.run_rank, rank): rank for rank in ranks}
-                for future in self._as_completed(futures, bar, counter):
+                for future in self._as_completed(futures, bar, counters):
                     future.result()
-                    self._advance(bar, futures[future], counter)
             except BrokenProcessPool:
                 raise StageError(
                     f"{self.title}: a worker process was killed (out of memory?); finished files are kept: start the "
@@ -89,38 +84,42 @@ class SafeLocalExecutor(LocalPipelineExecutor):
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _as_completed(
-        self, futures: dict[Future[None], int], bar: Bar, counter: Synchronized[int]
-    ) -> Iterator[Future[None]]:
+    def _as_completed(self, futures: dict[Future[None], int], bar: Bar, counters: Counters) -> Iterator[Future[None]]:
         waiting = set(futures)
         while waiting:
             done, waiting = wait(waiting, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            bar.note(f"{counter.value:,} pages")
-            bar.advance(0)
+            self._show(bar, counters)
             yield from done
 
-    def _advance(self, bar: Bar, rank: int, counter: Synchronized[int]) -> None:
-        bar.note(f"{counter.value:,} pages")
-        bar.advance(self.sizes[rank] / self._scale)
+    def _show(self, bar: Bar, counters: Counters) -> None:
+        bar.note(f"{counters.pages.value:,} pages")
+        reached = counters.bytes.value
+        bar.advance((reached - self._shown) / self._scale)
+        self._shown = reached
 
     def run_rank(self, rank: int) -> None:
         """Run one task in this process."""
-        # datatrove logs to stderr what also stands in the task's log file; errors reach the user through the exception.
-        with contextlib.redirect_stderr(io.StringIO()):
-            self._run_for_rank(rank, local_rank=1)
+        self._run_for_rank(rank)
 
 
-def _start_worker(parent: int, counter: Synchronized[int]) -> None:
+def _new_counters(context: Any) -> Counters:
+    return Counters(pages=context.Value("q", 0), bytes=context.Value("q", 0))
+
+
+def _start_worker(parent: int, counters: Counters) -> None:
     die_with_parent(parent)
-    share_counter(counter)
+    share_counters(counters)
+
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1")
+"""Environment of workers: the processes are the parallelism."""
 
 
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Start child processes with single-threaded numeric libraries: the processes are the parallelism."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
+    """Start child processes with single-threaded numeric libraries."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
     try:
         yield
     finally:
