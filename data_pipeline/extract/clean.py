@@ -39,15 +39,14 @@ _LINK_CHARACTERS = 28
 _LINK_WORDS = 4
 _MIN_RUN = 4
 _BLANKS = re.compile(r"\n{3,}")
-_SPACES = re.compile(r"[^\S\n]+")
 
 
 def clean_text(text: str, lines: bool = True) -> str:
     """`text` in Unicode NFC without control characters and repeated blanks and, with `lines`, without furniture."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    if not text.isprintable():
-        text = text.translate(_CONTROLS)
-    kept = [line.strip() for line in _SPACES.sub(" ", text).split("\n")]
+    if not text.isascii() or not text.replace("\n", "").isprintable():
+        text = _CONTROLS.sub("", text)
+    kept = [" ".join(line.split()) for line in text.split("\n")]
     if lines:
         kept = [line for line in kept if not is_furniture(line)]
         start, end = link_run(kept), link_run(kept[::-1])
@@ -76,7 +75,4 @@ def _is_link(line: str) -> bool:
 
 
 # C0 and C1 controls but tab and newline, zero-width and direction marks, the byte-order mark, lone surrogates.
-_CONTROLS = dict.fromkeys(
-    [c for c in (*range(0x20), *range(0x7F, 0xA0)) if c not in (0x09, 0x0A)]
-    + [0xAD, 0x200B, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000)]
-)
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
