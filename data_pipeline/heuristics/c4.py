@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from datatrove.data import Document
-from pydantic import Field
+from datatrove.utils.text import TERMINAL_PUNCTUATION
+from pydantic import Field, model_validator
 
-from data_pipeline.base import CorpusStep, Drop, DropLog
+from data_pipeline.base import DropLog, Measure
+from data_pipeline.heuristics.compat import Compat, fill_published, sentence_counter
+from data_pipeline.heuristics.languages import language_of
+from data_pipeline.heuristics.rules import RuleFilter, at_least, at_most
 from data_pipeline.heuristics.tokenise import count_sentences
 from data_pipeline.native import kernels
+from data_pipeline.native.characters import line_word_pattern
 from millbase.config import Config
 
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 _END_PUNCTUATION = (".", "?", "!", '"', "'")
+_END_ANYWHERE = (*_END_PUNCTUATION, *sorted(TERMINAL_PUNCTUATION), *"”’»)]」』）")
 _POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 
 
@@ -23,12 +30,14 @@ class C4Config(Config):
 
     enabled: bool = True
     """Whether to apply these rules."""
+    compat: Compat | None = None
+    """`datatrove`: datatrove's limits for every field not set, its words and its sentences."""
     remove_citations: bool = True
     """Remove Wikipedia's `[1]`, `[edit]`, `[citation needed]` from lines."""
     require_terminal_punctuation: bool = False
     """Remove lines without a final mark. C4 did; FineWeb found that it loses too much."""
     min_sentences: int | None = Field(default=5, ge=1)
-    """Fewest sentences left after removing lines; null for no limit."""
+    """Fewest sentences left after removing lines; null for no limit. Not asked of languages that do not mark them."""
     min_words_per_line: int | None = Field(default=3, ge=1)
     """Remove lines of fewer words; null keeps all."""
     max_word_length: int | None = Field(default=1000, ge=1)
@@ -36,15 +45,40 @@ class C4Config(Config):
     drop_lorem_ipsum: bool = True
     """Drop documents that hold `lorem ipsum`."""
     drop_curly_bracket: bool = True
-    """Drop documents that hold `{`. This loses half of all programming pages."""
+    """Drop documents that hold `{` anywhere, as C4 did. This loses half of all programming pages."""
+    max_curly_bracket_lines: float | None = Field(default=None, ge=0, le=1)
+    """Largest share of lines with `{`; null for no limit."""
     remove_javascript_lines: bool = True
     """Remove lines that mention JavaScript."""
     remove_policy_lines: bool = True
     """Remove lines about cookies, privacy policies and terms of use."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _published(cls, values: Any) -> Any:
+        return fill_published("c4", values)
 
-class C4Filter(CorpusStep):
-    """Same decisions and texts as datatrove's C4QualityFilter; sentences are counted by regular expression."""
+
+class Cleaned(NamedTuple):
+    """What the rules on lines leave of a text."""
+
+    reason: str | None
+    """`lorem_ipsum` or `curly_bracket`, whichever rule that is on meets its line first."""
+    lines: int
+    """Lines kept."""
+    lorem_lines: int
+    """Of these, with `lorem ipsum`."""
+    curly_lines: int
+    """Of these, with a curly bracket."""
+    sentences: int
+    """In the lines kept."""
+    text: str | None
+    """The lines kept; None where there is a reason."""
+
+
+class C4Filter(RuleFilter):
+    """Same decisions and texts as datatrove's C4QualityFilter on the same sentences, but for scripts without blanks:
+    there each letter is a word of its line, for white space does not tell."""
 
     name = "⛰ C4"
     step_name = "c4"
@@ -52,28 +86,38 @@ class C4Filter(CorpusStep):
     def __init__(self, config: C4Config, log: DropLog | None = None) -> None:
         super().__init__(log)
         self.config = config
-        self._rules: Any = None  # made by the worker that needs it: native objects cannot be pickled
+        self._native: Any = None  # made by the worker that needs it: native objects cannot be pickled
+        self._text: str | None = None
 
-    def judge(self, document: Document) -> Drop | None:
-        """Reasons: `lorem_ipsum`, `curly_bracket`, `too_few_sentences`. Rewrites the text from the lines kept."""
-        reason, sentences, text = self._clean(document.text)
-        if reason is not None:
-            return Drop(reason)
-        minimum = self.config.min_sentences
-        if minimum and sentences < minimum:
-            return Drop("too_few_sentences", sentences, minimum)
-        if text != document.text:
-            document.text = text
-        return None
+    def rules(self, document: Document) -> Iterator[Measure]:
+        """`lorem_ipsum` and `curly_bracket` (lines that hold them), `too_few_sentences`, `curly_bracket_lines`."""
+        config, cleaned = self.config, self._clean(document)
+        self._text = cleaned.text
+        marks = {"lorem_ipsum": (config.drop_lorem_ipsum, cleaned.lorem_lines)}
+        marks["curly_bracket"] = (config.drop_curly_bracket, cleaned.curly_lines)
+        for name in sorted(marks, key=lambda name: name != cleaned.reason):
+            if marks[name][0]:
+                yield at_most(name, marks[name][1], 0)
+        if config.min_sentences and (config.compat or language_of(document).sentence_marks):
+            yield at_least("too_few_sentences", cleaned.sentences, config.min_sentences)
+        if config.max_curly_bracket_lines is not None:
+            share = cleaned.curly_lines / max(cleaned.lines, 1)
+            yield at_most("curly_bracket_lines", share, config.max_curly_bracket_lines)
 
-    def _clean(self, text: str) -> tuple[str | None, int, str]:
-        """(reason to drop, sentences in the lines kept, the lines kept)."""
+    def finish(self, document: Document) -> None:
+        """Rewrite the text from the lines kept."""
+        assert self._text is not None, "documents with a reason to be dropped do not get here"
+        if self._text != document.text:
+            document.text = self._text
+
+    def _clean(self, document: Document) -> Cleaned:
+        if self.config.compat:
+            return plain_clean(document.text, self.config, sentence_counter(document))
         if kernels is None:
-            return plain_clean(text, self.config)
-        if self._rules is None:
-            self._rules = native_rules(self.config)
-        reason, sentences, kept = kernels.c4_clean(text, self._rules)
-        return reason, sentences, kept or ""
+            return plain_clean(document.text, self.config)
+        if self._native is None:
+            self._native = native_rules(self.config)
+        return Cleaned(*kernels.c4_clean(document.text, self._native))
 
 
 def native_rules(config: C4Config) -> Any:
@@ -85,42 +129,52 @@ def native_rules(config: C4Config) -> Any:
         drop_curly_bracket=config.drop_curly_bracket,
         remove_javascript_lines=config.remove_javascript_lines,
         remove_policy_lines=config.remove_policy_lines,
+        scripts=config.compat is None,
         min_words_per_line=config.min_words_per_line or 0,
         max_word_length=config.max_word_length or 0,
     )
 
 
-def plain_clean(text: str, config: C4Config) -> tuple[str | None, int, str]:
-    """What the native `c4_clean` does: (reason to drop, sentences in the lines kept, the lines kept)."""
+def plain_clean(text: str, config: C4Config, sentences_in: Callable[[str], int] = count_sentences) -> Cleaned:
+    """What the native `c4_clean` does."""
     kept: list[str] = []
-    sentences = 0
+    reason: str | None = None
+    sentences = lorem_lines = curly_lines = 0
     for line in text.splitlines():
         trimmed = _trim(line.strip(), config)
         if trimmed is None:
             continue
         lowered = trimmed.lower()
-        if config.drop_lorem_ipsum and "lorem ipsum" in lowered:
-            return "lorem_ipsum", 0, ""
-        if config.remove_javascript_lines and "javascript" in lowered:
+        lorem, curly = "lorem ipsum" in lowered, "{" in trimmed
+        fatal = lorem and config.drop_lorem_ipsum  # such a line ends the document: no rule removes it before
+        if fatal:
+            reason = reason or "lorem_ipsum"
+        if not fatal and config.remove_javascript_lines and "javascript" in lowered:
             continue
-        if config.drop_curly_bracket and "{" in trimmed:
-            return "curly_bracket", 0, ""
-        if config.remove_policy_lines and any(phrase in lowered for phrase in _POLICY):
+        if curly and config.drop_curly_bracket:
+            fatal, reason = True, reason or "curly_bracket"
+        if not fatal and config.remove_policy_lines and any(phrase in lowered for phrase in _POLICY):
             continue
-        sentences += count_sentences(trimmed)
+        lorem_lines += lorem
+        curly_lines += curly
+        sentences += sentences_in(trimmed)
         kept.append(trimmed)
-    return None, sentences, "\n".join(kept).strip()
+    return Cleaned(reason, len(kept), lorem_lines, curly_lines, sentences, None if reason else "\n".join(kept).strip())
 
 
 def _trim(line: str, config: C4Config) -> str | None:
     """The line without citations, or None when it is to be removed."""
-    words = line.split()
-    if config.max_word_length and any(len(word) > config.max_word_length for word in words):
+    if config.compat:
+        lengths = [len(word) for word in line.split()]
+    else:
+        lengths = [1 if single else len(run) for single, run in line_word_pattern().findall(line)]
+    if config.max_word_length and any(length > config.max_word_length for length in lengths):
         return None
     if config.remove_citations and "[" in line:
         line = _CITATION.sub("", line)
-    if config.require_terminal_punctuation and (not line.endswith(_END_PUNCTUATION) or line.endswith("...")):
+    ends = _END_PUNCTUATION if config.compat else _END_ANYWHERE
+    if config.require_terminal_punctuation and (not line.endswith(ends) or line.endswith("...")):
         return None
-    if config.min_words_per_line and len(words) < config.min_words_per_line:
+    if config.min_words_per_line and len(lengths) < config.min_words_per_line:
         return None
     return line

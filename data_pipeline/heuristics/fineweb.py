@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from datatrove.data import Document
-from pydantic import Field
+from collections.abc import Iterator
+from typing import Any
 
-from data_pipeline.base import CorpusStep, Drop, DropLog
+from datatrove.data import Document
+from pydantic import Field, model_validator
+
+from data_pipeline.base import DropLog, Measure
+from data_pipeline.heuristics.compat import Compat, datatrove_words, fill_published
+from data_pipeline.heuristics.languages import language_of
 from data_pipeline.heuristics.lines import line_shape
+from data_pipeline.heuristics.rules import RuleFilter, at_least, at_most
 from data_pipeline.heuristics.tokenise import tokens_of
 from millbase.config import Config
 
@@ -16,6 +22,8 @@ class FineWebConfig(Config):
 
     enabled: bool = True
     """Whether to apply these rules."""
+    compat: Compat | None = None
+    """`datatrove`: datatrove's limits for every field not set, and its words."""
     min_line_punctuation: float | None = Field(default=0.12, ge=0, le=1)
     """Smallest share of lines that end in a terminal mark."""
     max_short_lines: float | None = Field(default=0.67, ge=0, le=1)
@@ -28,8 +36,13 @@ class FineWebConfig(Config):
     max_newlines_per_word: float | None = Field(default=0.3, ge=0)
     """Most newlines per word."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _published(cls, values: Any) -> Any:
+        return fill_published("fineweb", values)
 
-class FineWebFilter(CorpusStep):
+
+class FineWebFilter(RuleFilter):
     """Same decisions as datatrove's FineWebQualityFilter on the same words."""
 
     name = "🍷 FineWeb"
@@ -39,22 +52,23 @@ class FineWebFilter(CorpusStep):
         super().__init__(log)
         self.config = config
 
-    def judge(self, document: Document) -> Drop | None:
-        """Reasons: `empty`, `line_punctuation`, `short_lines`, `duplicate_lines`, `newlines`."""
+    def rules(self, document: Document) -> Iterator[Measure]:
+        """`empty`, `line_punctuation`, `short_lines`, `duplicate_lines`, `newlines`."""
         text, config = document.text, self.config
         shape = line_shape(text, config.short_line_characters)
         if not shape.lines:
-            return Drop("empty")
-        if config.min_line_punctuation and (value := shape.terminal / shape.lines) < config.min_line_punctuation:
-            return Drop("line_punctuation", value, config.min_line_punctuation)
-        if config.max_short_lines is not None and (value := shape.short / shape.lines) > config.max_short_lines:
-            return Drop("short_lines", value, config.max_short_lines)
+            yield at_least("empty", 0, 1)
+            return
+        if config.min_line_punctuation and (config.compat or language_of(document).sentence_marks):
+            yield at_least("line_punctuation", shape.terminal / shape.lines, config.min_line_punctuation)
+        if config.max_short_lines is not None:
+            yield at_most("short_lines", shape.short / shape.lines, config.max_short_lines)
         if config.max_duplicate_line_characters is not None:
-            value = shape.duplicate_characters / (len(text) - shape.newlines)
-            if value > config.max_duplicate_line_characters:
-                return Drop("duplicate_lines", value, config.max_duplicate_line_characters)
+            share = shape.duplicate_characters / (len(text) - shape.newlines)
+            yield at_most("duplicate_lines", share, config.max_duplicate_line_characters)
         if config.max_newlines_per_word is not None:
-            value = shape.newlines / max(len(tokens_of(document)), 1)
-            if value > config.max_newlines_per_word:
-                return Drop("newlines", value, config.max_newlines_per_word)
-        return None
+            if config.compat:
+                words: float = len(datatrove_words(document))
+            else:
+                words = len(tokens_of(document)) / language_of(document).units_per_word
+            yield at_most("newlines", shape.newlines / max(words, 1), config.max_newlines_per_word)

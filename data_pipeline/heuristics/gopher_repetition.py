@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from datatrove.data import Document
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from data_pipeline.base import CorpusStep, Drop, DropLog
+from data_pipeline.base import DropLog, Measure
+from data_pipeline.heuristics.compat import Compat, datatrove_words, fill_published
+from data_pipeline.heuristics.languages import language_of
 from data_pipeline.heuristics.lines import duplicates
+from data_pipeline.heuristics.rules import RuleFilter, at_least, at_most
 from data_pipeline.heuristics.tokenise import TokensLike, tokens_of
 from millbase.config import Config
 
@@ -21,6 +26,8 @@ class GopherRepetitionConfig(Config):
 
     enabled: bool = True
     """Whether to apply these rules."""
+    compat: Compat | None = None
+    """`datatrove`: datatrove's limits for every field not set, and its words."""
     dup_para_frac: float | None = Field(default=0.3, ge=0, le=1)
     """Largest share of paragraphs that repeat an earlier one."""
     dup_para_char_frac: float | None = Field(default=0.2, ge=0, le=1)
@@ -30,13 +37,19 @@ class GopherRepetitionConfig(Config):
     dup_line_char_frac: float | None = Field(default=0.2, ge=0, le=1)
     """Largest share of characters in such lines."""
     top_n_grams: list[tuple[int, float]] = [(2, 0.2), (3, 0.18), (4, 0.16)]
-    """(n, share): largest share of characters in the most frequent n-gram."""
+    """(n, share): largest share of characters in the most frequent n-gram of words."""
     dup_n_grams: list[tuple[int, float]] = [(5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.10)]
     """(n, share): largest share of characters in n-grams that occurred before, each character counted once."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _published(cls, values: Any) -> Any:
+        return fill_published("gopher_repetition", values)
 
-class GopherRepetitionFilter(CorpusStep):
-    """Same decisions as datatrove's GopherRepetitionFilter on the same words."""
+
+class GopherRepetitionFilter(RuleFilter):
+    """Same decisions as datatrove's GopherRepetitionFilter on the same words, but for scripts without blanks: there an
+    n-gram of words is one of as many letters as make n words of the language."""
 
     name = "👯 Gopher repetition"
     step_name = "gopher_repetition"
@@ -45,32 +58,35 @@ class GopherRepetitionFilter(CorpusStep):
         super().__init__(log)
         self.config = config
 
-    def judge(self, document: Document) -> Drop | None:
-        """Reasons: `empty`, `dup_para_frac`, ..., `top_2_gram`, ..., `dup_5_gram`, ..."""
+    def rules(self, document: Document) -> Iterator[Measure]:
+        """`empty`, `dup_para_frac`, `dup_para_char_frac`, `dup_line_frac`, ..., `top_2_gram`, ..., `dup_5_gram`, ..."""
         text, config = document.text, self.config
         if not text:
-            return Drop("empty")
-        for what, parts in (("para", _PARAGRAPHS.split(text.strip())), ("line", _LINES.split(text))):
-            elements, characters = duplicates(parts)
-            limits = (
-                (config.dup_para_frac, config.dup_para_char_frac)
-                if what == "para"
-                else (config.dup_line_frac, config.dup_line_char_frac)
-            )
-            for name, value, limit in (
-                (f"dup_{what}_frac", elements / len(parts), limits[0]),
-                (f"dup_{what}_char_frac", characters / len(text), limits[1]),
-            ):
-                if limit and value > limit:
-                    return Drop(name, value, limit)
-        return self._judge_n_grams(tokens_of(document), len(text))
+            yield at_least("empty", 0, 1)
+            return
+        yield from _repeated("para", _PARAGRAPHS.split(text.strip()), text, config)
+        yield from _repeated("line", _LINES.split(text), text, config)
+        if config.compat:
+            tokens: TokensLike = datatrove_words(document)
+            scale = lambda n: n  # noqa: E731
+        else:
+            tokens, scale = tokens_of(document), language_of(document).n
+        for n, limit in config.top_n_grams:
+            characters, count = tokens.top_n_gram(scale(n))
+            yield at_most(f"top_{n}_gram", characters * count / len(text), limit)
+        for n, limit in config.dup_n_grams:
+            yield at_most(f"dup_{n}_gram", tokens.duplicate_n_gram_characters(scale(n)) / len(text), limit)
 
-    def _judge_n_grams(self, tokens: TokensLike, length: int) -> Drop | None:
-        for n, limit in self.config.top_n_grams:
-            characters, count = tokens.top_n_gram(n)
-            if (value := characters * count / length) > limit:
-                return Drop(f"top_{n}_gram", value, limit)
-        for n, limit in self.config.dup_n_grams:
-            if (value := tokens.duplicate_n_gram_characters(n) / length) > limit:
-                return Drop(f"dup_{n}_gram", value, limit)
-        return None
+
+def _repeated(what: str, parts: list[str], text: str, config: GopherRepetitionConfig) -> Iterator[Measure]:
+    """The two rules on parts that repeat an earlier one."""
+    elements, characters = duplicates(parts)
+    limits: tuple[float | None, float | None] = (
+        (config.dup_para_frac, config.dup_para_char_frac)
+        if what == "para"
+        else (config.dup_line_frac, config.dup_line_char_frac)
+    )
+    if limits[0]:
+        yield at_most(f"dup_{what}_frac", elements / len(parts), limits[0])
+    if limits[1]:
+        yield at_most(f"dup_{what}_char_frac", characters / len(text), limits[1])

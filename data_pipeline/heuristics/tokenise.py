@@ -11,12 +11,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from datatrove.data import Document
-from datatrove.utils.text import PUNCTUATION_SET
+from datatrove.utils.text import PUNCTUATION_SET, TERMINAL_PUNCTUATION
 
 from data_pipeline.native import kernels
+from data_pipeline.native.characters import word_pattern
 
-_WORD = re.compile(r"\w+(?:['’]\w+)?|[^\w\s]")
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[」』”’）]*")
+_WIDE_MARKS = "。！？｡"  # end a sentence wherever they stand; the others before white space
+_MARKS = "…" + "".join(sorted(TERMINAL_PUNCTUATION - set(_WIDE_MARKS)))
+_SENTENCE_END = re.compile(rf"[{re.escape(_MARKS)}]+[\"'”’»)\]]*(?=\s)|[{_WIDE_MARKS}]+[」』”’）]*")
 
 
 class TokensLike(Protocol):
@@ -89,8 +91,8 @@ class PlainTokens:
 
 
 def tokenise(text: str) -> TokensLike:
-    """The words of `text`: runs of letters, digits and underscores (with one inner apostrophe), and single other
-    characters."""
+    """The words of `text`: runs of letters, digits, underscores and combining marks (with one inner apostrophe),
+    letters of scripts without blanks one by one, and single other characters."""
     if kernels is None:
         return PlainTokens(split_words(text))
     tokens: TokensLike = kernels.Tokens(text)
@@ -113,7 +115,7 @@ def word_set(words: Iterable[str]) -> Any:
 
 def split_words(text: str) -> list[str]:
     """The words that `tokenise` gives, in plain Python."""
-    return _WORD.findall(text)
+    return word_pattern().findall(text)
 
 
 def has_letter(word: str) -> bool:

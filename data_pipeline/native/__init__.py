@@ -14,6 +14,8 @@ from typing import Any
 
 from datatrove.utils.text import PUNCTUATION_SET, TERMINAL_PUNCTUATION
 
+from data_pipeline.native.characters import alone, marks
+
 kernels: Any = None
 """The module `_kernels`, or None."""
 
@@ -22,11 +24,12 @@ if os.environ.get("LLMILL_NATIVE", "1") != "0":
         from data_pipeline.native import _kernels as kernels  # type: ignore[attr-defined,no-redef]
 
         kernels.set_marks("".join(PUNCTUATION_SET), "".join(TERMINAL_PUNCTUATION))
-    except ImportError as error:
+        kernels.set_scripts(marks(), alone())
+    except (ImportError, AttributeError) as error:  # not built, or built from older sources
         kernels = None
         warnings.warn(
-            f"the native extension of llmill is missing ({error}); corpus builds work, several times slower. "
-            "Install a C++ compiler and run: pip install -e .",
+            f"the native extension of llmill is missing or out of date ({error}); "
+            "corpus builds work, several times slower. Install a C++ compiler and run: pip install -e .",
             RuntimeWarning,
             stacklevel=2,
         )

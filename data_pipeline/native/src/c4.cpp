@@ -66,11 +66,11 @@ void remove_citations(Line& line) {
     line.resize(out);
 }
 
-bool is_mark(Py_UCS4 c) { return c == '.' || c == '!' || c == '?' || c == 0x2026; }
+bool is_wide_mark(Py_UCS4 c) { return c == 0x3002 || c == 0xFF01 || c == 0xFF1F || c == 0xFF61; }
+bool is_mark(Py_UCS4 c) { return c == 0x2026 || ((*classes)[c] & TERMINAL && !is_wide_mark(c)); }
 bool is_closer(Py_UCS4 c) {
     return c == '"' || c == '\'' || c == 0x201D || c == 0x2019 || c == 0xBB || c == ')' || c == ']';
 }
-bool is_wide_mark(Py_UCS4 c) { return c == 0x3002 || c == 0xFF01 || c == 0xFF1F; }
 bool is_wide_closer(Py_UCS4 c) { return c == 0x300D || c == 0x300F || c == 0x201D || c == 0x2019 || c == 0xFF09; }
 
 // Ends of sentences are marks with closing quotes before white space, or full-width marks anywhere.
@@ -99,47 +99,59 @@ size_t sentences(const Line& line) {
     return std::max<size_t>(1, count + more);
 }
 
-// (words between white space, the longest one's length)
-std::pair<size_t, size_t> words(const Line& line) {
+// (words between white space, the longest one's length); with `scripts`, letters of unspaced scripts one by one.
+std::pair<size_t, size_t> words(const Line& line, bool scripts) {
     size_t count = 0, longest = 0, length = 0;
+    bool alone = false;
     for (const Py_UCS4 c : line) {
-        if (is_space(c)) {
+        const uint8_t flags = (*classes)[c];
+        if (flags & SPACE) {
             length = 0;
-            continue;
+            alone = false;
+        } else if (scripts && flags & ALONE) {
+            ++count;
+            longest = std::max<size_t>(longest, 1);
+            length = 0;
+            alone = true;
+        } else if (!(alone && flags & MARK)) {
+            alone = false;
+            count += length == 0;
+            longest = std::max(longest, ++length);
         }
-        count += length == 0;
-        longest = std::max(longest, ++length);
     }
     return {count, longest};
 }
 
-bool ends_in_terminal(const Line& line) {
+bool ends_in_terminal(const Line& line, bool scripts) {
     if (line.empty()) return false;
     const Py_UCS4 last = line.back();
-    if (last != '.' && last != '?' && last != '!' && last != '"' && last != '\'') return false;
+    const bool ascii = last == '.' || last == '?' || last == '!' || last == '"' || last == '\'';
+    if (!ascii && !(scripts && ((*classes)[last] & TERMINAL || is_closer(last) || is_wide_closer(last)))) return false;
     const size_t n = line.size();
     return !(n >= 3 && line[n - 1] == '.' && line[n - 2] == '.' && line[n - 3] == '.');
 }
 
-// Whether the line stays; it loses its citations. Reasons to drop the document are set in `result`.
+// Whether the line stays; it loses its citations. What speaks against the document is counted in `result`.
 bool keep_line(Line& line, const C4Rules& rules, C4Result& result) {
-    const auto [count, longest] = words(line);
+    const auto [count, longest] = words(line, rules.scripts);
     if (rules.max_word_length && longest > rules.max_word_length) return false;
     if (rules.remove_citations) remove_citations(line);
-    if (rules.require_terminal_punctuation && !ends_in_terminal(line)) return false;
+    if (rules.require_terminal_punctuation && !ends_in_terminal(line, rules.scripts)) return false;
     if (count < rules.min_words_per_line) return false;
-    if (rules.drop_lorem_ipsum && mentions(line, "lorem ipsum")) {
-        result.verdict = C4Result::LOREM_IPSUM;
-        return false;
+    const bool lorem = mentions(line, "lorem ipsum");
+    bool fatal = lorem && rules.drop_lorem_ipsum;  // such a line ends the document: no rule removes it before
+    if (fatal && result.verdict == C4Result::KEPT) result.verdict = C4Result::LOREM_IPSUM;
+    if (!fatal && rules.remove_javascript_lines && mentions(line, "javascript")) return false;
+    const bool curly = std::find(line.begin(), line.end(), '{') != line.end();
+    if (curly && rules.drop_curly_bracket) {
+        fatal = true;
+        if (result.verdict == C4Result::KEPT) result.verdict = C4Result::CURLY_BRACKET;
     }
-    if (rules.remove_javascript_lines && mentions(line, "javascript")) return false;
-    if (rules.drop_curly_bracket && std::find(line.begin(), line.end(), '{') != line.end()) {
-        result.verdict = C4Result::CURLY_BRACKET;
-        return false;
-    }
-    if (rules.remove_policy_lines)
+    if (!fatal && rules.remove_policy_lines)
         for (const char* phrase : POLICY)
             if (mentions(line, phrase)) return false;
+    result.lorem_lines += lorem;
+    result.curly_lines += curly;
     return true;
 }
 
@@ -150,7 +162,7 @@ C4Result c4_clean(py::str text, const C4Rules& rules) {
     Line kept, line;
     bool any = false;
     with_characters(text.ptr(), [&](auto* characters, Py_ssize_t length) {
-        for (Py_ssize_t i = 0; i < length && result.verdict == C4Result::KEPT;) {
+        for (Py_ssize_t i = 0; i < length;) {
             Py_ssize_t begin = i;
             while (i < length && !((*classes)[characters[i]] & LINE_BREAK)) ++i;
             Py_ssize_t end = i;
@@ -159,6 +171,7 @@ C4Result c4_clean(py::str text, const C4Rules& rules) {
             while (end > begin && is_space(characters[end - 1])) --end;
             line.assign(characters + begin, characters + end);
             if (!keep_line(line, rules, result)) continue;
+            ++result.lines;
             result.sentences += sentences(line);
             if (any) kept.push_back('\n');
             any = true;

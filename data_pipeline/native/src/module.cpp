@@ -6,6 +6,7 @@
 #include "c4.hpp"
 #include "lines.hpp"
 #include "minhash.hpp"
+#include "ngrams.hpp"
 #include "text.hpp"
 #include "tokens.hpp"
 
@@ -20,6 +21,10 @@ PYBIND11_MODULE(_kernels, m) {
     m.def("set_marks", [](py::str punctuation, py::str terminal) {
         classes->add(punctuation.ptr(), PUNCTUATION);
         classes->add(terminal.ptr(), TERMINAL);
+    });
+    m.def("set_scripts", [](py::str marks, py::str alone) {
+        classes->add(marks.ptr(), MARK);
+        classes->add(alone.ptr(), ALONE);
     });
 
     py::class_<WordSet>(m, "WordSet").def(py::init<const std::vector<py::str>&>());
@@ -47,25 +52,34 @@ PYBIND11_MODULE(_kernels, m) {
 
     py::class_<C4Rules>(m, "C4Rules")
         .def(py::init([](bool remove_citations, bool require_terminal_punctuation, bool drop_lorem_ipsum,
-                         bool drop_curly_bracket, bool remove_javascript_lines, bool remove_policy_lines,
+                         bool drop_curly_bracket, bool remove_javascript_lines, bool remove_policy_lines, bool scripts,
                          size_t min_words_per_line, size_t max_word_length) {
-                 return C4Rules{remove_citations,      require_terminal_punctuation, drop_lorem_ipsum,
-                                drop_curly_bracket,    remove_javascript_lines,      remove_policy_lines,
-                                min_words_per_line,    max_word_length};
+                 return C4Rules{remove_citations,        require_terminal_punctuation, drop_lorem_ipsum,
+                                drop_curly_bracket,      remove_javascript_lines,      remove_policy_lines,
+                                scripts,                 min_words_per_line,           max_word_length};
              }),
              py::kw_only(), py::arg("remove_citations"), py::arg("require_terminal_punctuation"),
              py::arg("drop_lorem_ipsum"), py::arg("drop_curly_bracket"), py::arg("remove_javascript_lines"),
-             py::arg("remove_policy_lines"), py::arg("min_words_per_line"), py::arg("max_word_length"));
-    // (reason to drop or None, sentences, text left or None)
+             py::arg("remove_policy_lines"), py::arg("scripts"), py::arg("min_words_per_line"),
+             py::arg("max_word_length"));
+    // (reason to drop or None, lines, lorem_lines, curly_lines, sentences, text left or None)
     m.def("c4_clean", [](py::str text, const C4Rules& rules) -> py::tuple {
-        const C4Result result = c4_clean(std::move(text), rules);
-        if (result.verdict == C4Result::LOREM_IPSUM) return py::make_tuple("lorem_ipsum", 0, py::none());
-        if (result.verdict == C4Result::CURLY_BRACKET) return py::make_tuple("curly_bracket", 0, py::none());
-        return py::make_tuple(py::none(), result.sentences, result.text);
+        const C4Result r = c4_clean(std::move(text), rules);
+        const bool kept = r.verdict == C4Result::KEPT;
+        const char* reason = r.verdict == C4Result::LOREM_IPSUM ? "lorem_ipsum" : "curly_bracket";
+        return py::make_tuple(kept ? py::object(py::none()) : py::object(py::str(reason)), r.lines, r.lorem_lines,
+                              r.curly_lines, r.sentences, kept ? r.text : py::object(py::none()));
     });
 
     py::class_<MinHash>(m, "MinHash")
-        .def(py::init<py::bytes, size_t, py::array_t<uint64_t>, py::array_t<uint64_t>>())
+        .def(py::init<const MinHash::Codes&, size_t, const MinHash::Codes&, const MinHash::Codes&>())
         .def("word_hashes", &MinHash::word_hashes)
-        .def("signature", &MinHash::signature);
+        // noconvert: a converted copy would be filled in vain
+        .def("signatures", &MinHash::signatures, py::arg("texts"), py::arg("out").noconvert());
+
+    py::class_<NgramIndex>(m, "NgramIndex")
+        .def(py::init<py::bytes, py::array_t<uint64_t>, py::array_t<uint32_t>>())
+        .def("words", &NgramIndex::words)
+        .def("find", &NgramIndex::find)
+        .def("find_lines", &NgramIndex::find_lines);
 }

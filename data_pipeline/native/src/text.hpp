@@ -16,6 +16,8 @@ enum Class : uint8_t {
     LINE_BREAK = 8,    // where str.splitlines cuts
     PUNCTUATION = 16,  // datatrove's PUNCTUATION_SET
     TERMINAL = 32,     // datatrove's TERMINAL_PUNCTUATION
+    MARK = 64,         // continues a word: combining marks, joiners
+    ALONE = 128,       // a word of its own: letters of scripts without blanks
 };
 
 inline uint8_t python_class(Py_UCS4 c) {

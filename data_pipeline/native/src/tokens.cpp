@@ -16,24 +16,29 @@ WordSet::WordSet(const std::vector<py::str>& words) {
 
 namespace {
 
-// \w+(?:['’]\w+)?|[^\w\s]
+// data_pipeline.native.characters.word_pattern
 template <class Unit>
 void scan(const Unit* text, Py_ssize_t length, std::vector<Token>& tokens) {
     const Classes& table = *classes;
+    const auto in_run = [&](Py_ssize_t i) {
+        const uint8_t flags = table[text[i]];
+        return flags & (WORD | MARK) && !(flags & ALONE);
+    };
     Py_ssize_t i = 0;
     while (i < length) {
         const uint8_t flags = table[text[i]];
-        if (flags & SPACE && !(flags & WORD)) {
+        if (flags & SPACE && !(flags & (WORD | MARK))) {
             ++i;
             continue;
         }
         const Py_ssize_t start = i++;
-        if (flags & WORD) {
-            while (i < length && table[text[i]] & WORD) ++i;
-            if (i + 1 < length && (text[i] == '\'' || static_cast<Py_UCS4>(text[i]) == 0x2019) &&
-                table[text[i + 1]] & WORD) {
+        if (flags & ALONE) {
+            while (i < length && table[text[i]] & MARK) ++i;
+        } else if (flags & (WORD | MARK)) {
+            while (i < length && in_run(i)) ++i;
+            if (i + 1 < length && (text[i] == '\'' || static_cast<Py_UCS4>(text[i]) == 0x2019) && in_run(i + 1)) {
                 i += 2;
-                while (i < length && table[text[i]] & WORD) ++i;
+                while (i < length && in_run(i)) ++i;
             }
         }
         uint8_t all = PUNCTUATION, any = 0;
