@@ -1,7 +1,21 @@
-"""From WARC files to documents that hold a raw page."""
+"""From input files to documents that hold a raw page, or its text."""
 
 from data_pipeline.read.charset import decode_html
-from data_pipeline.read.config import ReadConfig
-from data_pipeline.read.step import WarcReader, WarcSource
+from data_pipeline.read.config import ColumnsConfig, Format, ReadConfig
+from data_pipeline.read.formats import InputFile, open_records
+from data_pipeline.read.step import InputReader
 
-__all__ = ["ReadConfig", "WarcReader", "WarcSource", "decode_html"]
+WarcReader = InputReader
+WarcSource = InputFile
+
+__all__ = [
+    "ColumnsConfig",
+    "Format",
+    "InputFile",
+    "InputReader",
+    "ReadConfig",
+    "WarcReader",
+    "WarcSource",
+    "decode_html",
+    "open_records",
+]

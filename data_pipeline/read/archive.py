@@ -1,7 +1,7 @@
 """Iteration over the records of one WARC file that survives damage, on top of fastwarc.
 
-Yields every response and revisit record with its place in the file, and a `Damage` for each stretch that cannot be
-read, after which it goes on at the next record it can find.
+Yields every response, revisit and conversion record with its place in the file, and a `Damage` for each stretch that
+cannot be read, after which it goes on at the next record it can find.
 """
 
 from __future__ import annotations
@@ -9,70 +9,46 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import IO, Any
 
-import fsspec
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
+from data_pipeline.fetch import FetchConfig, open_input
+from data_pipeline.read.items import Damage, Record
+from data_pipeline.read.members import (
+    BLOCK,
+    GZIP_MAGIC,
+    Gunzip,
+    compressed_as_one,
+    find_start,
+    member_begins,
+    read_member,
+)
 from millbase.errors import InputError
 
-_GZIP_MAGIC = b"\x1f\x8b\x08"
 _PLAIN_MAGIC = b"WARC/1."
 _MAGIC_NAMES = {b"filedesc:": "an ARC file", b"%PDF": "a PDF", b"<": "HTML or XML", b"{": "JSON", b"PK": "a ZIP file"}
-_BLOCK = 1 << 16
-_WANTED = WarcRecordType.response | WarcRecordType.revisit
-
-
-@dataclass(frozen=True)
-class Record:
-    """One response or revisit record."""
-
-    offset: int
-    """First byte in the file as stored; in the uncompressed stream when the file is compressed as one piece."""
-    length: int
-    """Bytes up to the next record, in the same measure."""
-    kind: str
-    """`response` or `revisit`."""
-    record_id: str | None
-    url: str | None
-    date: str | None
-    block: bytes
-    """HTTP header and body, at most `max_bytes` + 1 bytes."""
-
-
-@dataclass(frozen=True)
-class Damage:
-    """A stretch of a WARC file that cannot be read."""
-
-    offset: int
-    length: int
-    reason: str
-    """`truncated` (the file ends inside a record) or `damaged`."""
-    message: str
-    url: str | None = None
+_KINDS = {int(getattr(WarcRecordType, kind)): kind for kind in ("response", "revisit", "conversion")}
+_CONTENT_LENGTH = re.compile(rb"(?im)^content-length:[ \t]*(\d{1,18})\b")
 
 
 class WarcFile:
     """One local or remote WARC file: plain, or gzip, zstd or lz4 compressed."""
 
-    def __init__(self, path: str, max_bytes: int) -> None:
+    def __init__(self, path: str, max_bytes: int, fetch: FetchConfig | None = None) -> None:
         self.path = path
         self.max_bytes = max_bytes
+        self.fetch = fetch or FetchConfig()
         self.other_records = 0
-        """Records seen that are neither responses nor revisits."""
-        self._open: list[IO[bytes]] = []
+        """Records of other types than the three."""
 
     def records(self) -> Iterator[Record | Damage]:
-        """Every response and revisit record and every damaged stretch, in file order.
+        """Every wanted record and every damaged stretch, in file order.
 
-        Raises InputError when the file is empty or no WARC file at all.
+        Raises InputError when the file is missing, empty or no WARC file at all.
         """
-        try:
-            with fsspec.open(self.path, "rb") as file:
-                yield from self._records(file)
-        except FileNotFoundError:
-            raise InputError(f"WARC file {self.path!r} does not exist; check the path") from None
+        with open_input(self.path, self.fetch) as file:
+            yield from self._records(file)
 
     def _records(self, file: IO[bytes]) -> Iterator[Record | Damage]:
         size = file.seek(0, 2)
@@ -81,12 +57,12 @@ class WarcFile:
             raise InputError(f"WARC file {self.path!r} is empty (0 bytes); remove it from the inputs or fetch it again")
         head = file.read(4)
         file.seek(0)
-        gzipped = head.startswith(_GZIP_MAGIC[:2])
-        if gzipped and compressed_as_one(file):
+        gzipped = head.startswith(GZIP_MAGIC[:2])
+        if gzipped and compressed_as_one(file, _record_end):
             # Offsets inside one long gzip member are meaningless to seek to: count in the uncompressed stream.
-            yield from self._scan(_Gunzip(file), None, 0, None)
+            yield from self._scan(_Forward(file), None, 0, None)
             return
-        resync = _GZIP_MAGIC if gzipped else _PLAIN_MAGIC if head == b"WARC" else None
+        resync = GZIP_MAGIC if gzipped else _PLAIN_MAGIC if head == b"WARC" else None
         yield from self._scan(file, size, 0, resync)
 
     def _scan(self, file: Any, size: int | None, start: int, resync: bytes | None) -> Iterator[Record | Damage]:
@@ -110,8 +86,8 @@ class WarcFile:
                     short = min(expected, self.max_bytes + 1) - len(block)
                     seen += 1
                     previous = (record, offset, block, short)
-            except (OSError, zlib.error, EOFError) as error:
-                failure = str(error)
+            except (OSError, ValueError, OverflowError, zlib.error, EOFError) as error:
+                failure = str(error) or type(error).__name__
             if not seen and not start and not self._is_warc(file):
                 return
             end = size if size is not None else file.tell()
@@ -132,7 +108,8 @@ class WarcFile:
 
     def _finish(self, item: tuple[WarcRecord, int, bytes, int], end: int) -> Iterator[Record | Damage]:
         record, offset, block, short = item
-        if not record.record_type & _WANTED:
+        kind = _KINDS.get(int(record.record_type))
+        if kind is None:
             self.other_records += 1
             return
         url = record.headers.get("WARC-Target-URI")
@@ -143,11 +120,12 @@ class WarcFile:
         yield Record(
             offset=offset,
             length=end - offset,
-            kind="response" if record.record_type & WarcRecordType.response else "revisit",
+            kind=kind,
             record_id=record.record_id,
             url=url.strip().removeprefix("<").removesuffix(">") if url else None,
             date=record.headers.get("WARC-Date"),
             block=block,
+            content_type=record.headers.get("Content-Type"),
         )
 
     def _end(self, file: Any, item: Any, end: int, resync: bytes | None) -> Iterator[Record | Damage]:
@@ -157,18 +135,18 @@ class WarcFile:
         record_end = _member_end(file, item[1], resync)
         yield from self._finish(item, record_end or end)
         cut_short = item[3] > 0
-        if record_end is None and not cut_short and resync == _GZIP_MAGIC:
+        if record_end is None and not cut_short and resync == GZIP_MAGIC:
             yield Damage(item[1], end - item[1], "truncated", "the last gzip member has no end")
         elif record_end is not None and record_end < end and not cut_short:
             file.seek(record_end)
-            if file.read(_BLOCK).strip(b"\r\n\0"):
+            if file.read(BLOCK).strip(b"\r\n\0"):
                 message = f"{end - record_end} bytes after the last record are no whole record"
                 yield Damage(record_end, end - record_end, "truncated", message)
 
     def _is_warc(self, file: Any) -> bool:
         """Raises InputError, saying what the file is instead; False when it is a WARC file without any record."""
         file.seek(0)
-        head = _first_bytes(file)
+        head = first_bytes(file)
         if head.startswith(b"WARC/"):
             return True
         looks = next((name for magic, name in _MAGIC_NAMES.items() if head.lstrip().startswith(magic)), "")
@@ -179,70 +157,35 @@ class WarcFile:
         )
 
 
-class _Gunzip:
-    """A forward-only stream of the bytes inside a gzip file, with the position in the uncompressed stream."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._inflate, self._rest, self._position = file, zlib.decompressobj(31), b"", 0
+class _Forward(Gunzip):
+    """As fastwarc wants a stream: `read` gives some bytes, none only at the end, which a cut-off file just reaches."""
 
     def read(self, count: int = -1) -> bytes:
-        while True:
-            if self._inflate.eof and self._inflate.unused_data:
-                self._rest, self._inflate = self._inflate.unused_data, zlib.decompressobj(31)
-            data = self._rest or self._file.read(_BLOCK)
-            if not data:
-                return b""
-            out = self._inflate.decompress(data, count if count > 0 else _BLOCK)
-            self._rest = self._inflate.unconsumed_tail
-            if out:
-                self._position += len(out)
-                return out
-
-    def seek(self, offset: int) -> None:
-        if offset:
-            raise OSError("a gzip file compressed as one piece cannot be entered in the middle")
-        self._file.seek(0)
-        self._inflate, self._rest, self._position = zlib.decompressobj(31), b"", 0
-
-    def tell(self) -> int:
-        return self._position
+        buffer = bytearray(count if count > 0 else BLOCK)
+        try:
+            return bytes(buffer[: self.readinto(buffer)])
+        except EOFError:
+            return b""
 
 
-def compressed_as_one(file: IO[bytes]) -> bool:
-    """True when the first gzip member goes on after the first record (the WARC standard wants one member a record)."""
-    inflate, head, wanted = zlib.decompressobj(31), b"", None
-    file.seek(0)
-    total = 0
-    try:
-        while not inflate.eof and (data := file.read(_BLOCK)):
-            out = inflate.decompress(data)
-            total += len(out)
-            if wanted is None:
-                head += out
-                end = head.find(b"\r\n\r\n")
-                length = re.search(rb"(?im)^content-length:[ \t]*(\d+)", head[:end]) if end >= 0 else None
-                if end < 0 and len(head) < _BLOCK:
-                    continue
-                if length is None:
-                    return False
-                wanted = end + 4 + int(length[1]) + 4
-            if total > wanted:
-                return True
-        return False
-    except zlib.error:
-        return False
-    finally:
-        file.seek(0)
+def _record_end(head: bytes) -> int | None:
+    """For `compressed_as_one`."""
+    end = head.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    length = _CONTENT_LENGTH.search(head[:end])
+    return end + 4 + int(length[1]) + 4 if length else 0
 
 
 def _content_length(record: WarcRecord) -> int | None:
     text = (record.headers.get("Content-Length") or "").strip()
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
-def _first_bytes(file: Any) -> bytes:
+def first_bytes(file: Any) -> bytes:
+    """The first bytes at the position of `file`, from inside gzip."""
     head: bytes = file.read(1024)
-    if head.startswith(_GZIP_MAGIC[:2]):
+    if head.startswith(GZIP_MAGIC[:2]):
         try:
             head = zlib.decompressobj(31).decompress(head, 256)
         except zlib.error:
@@ -254,61 +197,25 @@ def _member_end(file: Any, offset: int, resync: bytes | None) -> int | None:
     """Where the record at `offset` ends; None when that cannot be told or it has no end."""
     if resync is None:
         return None
+    if resync == GZIP_MAGIC:
+        return read_member(file, offset, 0).end
     file.seek(offset)
-    if resync == _GZIP_MAGIC:
-        inflate, position = zlib.decompressobj(31), offset
-        try:
-            while not inflate.eof and (data := file.read(_BLOCK)):
-                inflate.decompress(data)
-                position += len(data)
-        except zlib.error:
-            return None
-        return position - len(inflate.unused_data) if inflate.eof else None
-    head = file.read(_BLOCK)
-    end = head.find(b"\r\n\r\n")
-    length = re.search(rb"(?im)^content-length:[ \t]*(\d+)", head[:end]) if end >= 0 else None
-    return offset + end + 4 + int(length[1]) + 4 if length else None
+    end = _record_end(file.read(BLOCK))
+    return offset + end if end else None
 
 
 def _is_cut(file: Any, offset: int, magic: bytes) -> bool:
     """True when the file ends inside the record header (or gzip member) that begins at `offset`."""
+    if magic == GZIP_MAGIC:
+        member = read_member(file, offset, 0)
+        return member.end is None and member.error is None
     file.seek(offset)
-    if magic == _GZIP_MAGIC:
-        inflate = zlib.decompressobj(31)
-        try:
-            while not inflate.eof and (data := file.read(_BLOCK)):
-                inflate.decompress(data)
-        except zlib.error:
-            return False
-        return not inflate.eof
-    head = file.read(_BLOCK)
+    head: bytes = file.read(BLOCK)
     return head[: len(magic)] == magic[: len(head)] and b"\r\n\r\n" not in head
 
 
 def _find_record(file: Any, start: int, magic: bytes) -> int | None:
     """Offset of the first record at or after `start` that begins as a record should."""
-    file.seek(start)
-    base, window = start, b""
-    while data := file.read(1 << 20):
-        window += data
-        at = window.find(magic)
-        while at >= 0:
-            if _begins_record(file, base + at, magic, start):
-                return base + at
-            at = window.find(magic, at + 1)
-        keep = len(magic) - 1
-        base += len(window) - keep
-        window = window[-keep:]
-        file.seek(base + keep)
-    return None
-
-
-def _begins_record(file: Any, offset: int, magic: bytes, start: int) -> bool:
-    if magic != _GZIP_MAGIC:
-        file.seek(offset - 1)
-        return file.read(1) == b"\n"  # type: ignore[no-any-return]
-    file.seek(offset)
-    try:
-        return zlib.decompressobj(31).decompress(file.read(512), 64).startswith(b"WARC/")
-    except zlib.error:
-        return False
+    if magic == GZIP_MAGIC:
+        return find_start(file, start, magic, member_begins(lambda head: head.startswith(b"WARC/")))
+    return find_start(file, start, magic, lambda before, _: before == b"\n")

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from fastwarc.stream_io import BrotliReader, ZstdReader
 
+_MAX_ENCODINGS = 5
+"""Content encodings one in another; curl stops at as many. A body can be made that decompresses to itself for ever."""
+
 
 class HttpError(ValueError):
     """A block that is no HTTP response, or a body that cannot be decoded; `reason` goes into the dropped table."""
@@ -51,7 +54,7 @@ def parse_http(block: bytes, max_bytes: int) -> HttpResponse:
     status_line = lines[0].split(None, 2)
     if not status_line or not status_line[0].startswith(b"HTTP/") or len(status_line) < 2:
         raise HttpError("bad_http", f"no HTTP status line: {lines[0][:60]!r}")
-    if not status_line[1].isdigit():
+    if not status_line[1].isdigit() or len(status_line[1]) > 9:
         raise HttpError("bad_http", f"HTTP status {status_line[1][:20]!r} is no number")
     headers: dict[str, str] = {}
     for line in lines[1:]:
@@ -64,9 +67,12 @@ def parse_http(block: bytes, max_bytes: int) -> HttpResponse:
 def _decode_body(body: bytes, headers: dict[str, str], max_bytes: int) -> bytes:
     if "chunked" in headers.get("transfer-encoding", "").lower():
         body = unchunk(body)
-    for encoding in reversed(headers.get("content-encoding", "").lower().replace(" ", "").split(",")):
-        if encoding not in ("", "identity"):
-            body = _decompress(body, encoding, max_bytes)
+    told = headers.get("content-encoding", "").lower().replace(" ", "").split(",")
+    encodings = [encoding for encoding in told if encoding not in ("", "identity")]
+    if len(encodings) > _MAX_ENCODINGS:
+        raise HttpError("bad_http", f"{len(encodings)} content encodings, one in another")
+    for encoding in reversed(encodings):
+        body = _decompress(body, encoding, max_bytes)
     return body
 
 

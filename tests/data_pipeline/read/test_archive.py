@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from warcio.archiveiterator import ArchiveIterator
 
-from data_pipeline.read.archive import Damage, Record, WarcFile
+from data_pipeline.read.archive import WarcFile
+from data_pipeline.read.items import Damage, Record
 from millbase.errors import InputError
 
 LIMIT = 1 << 20
