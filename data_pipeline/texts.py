@@ -86,7 +86,7 @@ def read_texts(source: TextSource) -> Iterator[str]:
     for file in input_files(source):
         total = bad = 0
         reason = ""
-        for record in _checked(file):
+        for record in read_records(file):
             total += 1
             try:
                 text = text_of(record, source.field)
@@ -101,8 +101,11 @@ def read_texts(source: TextSource) -> Iterator[str]:
             logger.warning("%s: skipped %d of %d records without text (first: %s)", file, bad, total, reason)
 
 
-def _checked(file: str) -> Iterator[Any]:
-    """Records of a file; InputError where it is truncated, not UTF-8, or not what its name says."""
+def read_records(file: str) -> Iterator[Any]:
+    """Records of a file: mappings, or the text of a .txt file, or the ValueError that a line which is not JSON raised.
+
+    Raises InputError where the file is truncated, not UTF-8, or not what its name says.
+    """
     try:
         yield from _records(file)
     except (EOFError, OSError, zlib.error, zstandard.ZstdError, UnicodeDecodeError, pa.ArrowInvalid) as error:

@@ -20,6 +20,7 @@ STEPS = (
     "quality",
     "exact_dedup",
     "minhash_dedup",
+    "decontaminate",
     "mixture",
 )
 """Names of the pipeline steps, in pipeline order, as they stand in the dropped table and the funnel."""

@@ -12,6 +12,7 @@ from data_pipeline.executors.config import ExecutorConfig
 from data_pipeline.extract.config import ExtractConfig
 from data_pipeline.heuristics import C4Config, FineWebConfig, GopherQualityConfig, GopherRepetitionConfig
 from data_pipeline.language.config import LanguageConfig
+from data_pipeline.mixture.config import MixtureConfig
 from data_pipeline.read.config import ReadConfig
 from data_pipeline.score import QualityFilterConfig
 from data_pipeline.url.config import UrlConfig
@@ -28,7 +29,7 @@ class SourceConfig(Config):
     dump: str = ""
     """Goes into the `dump` column, such as CC-MAIN-2024-10."""
     weight: float | None = Field(default=None, gt=0)
-    """Share of the corpus relative to the other sources' weights; null keeps everything."""
+    """Share of the corpus relative to the other sources' weights, as `mixture.weights`; null keeps everything."""
 
 
 class CorpusConfig(Config):
@@ -58,8 +59,8 @@ class CorpusConfig(Config):
     """Removal of duplicates over all sources."""
     decontaminate: DecontaminateConfig = DecontaminateConfig()
     """Removal of evaluation items."""
-    max_epochs: float = Field(default=1.0, ge=1.0)
-    """How often training may repeat a scarce source to reach its weight; 1 samples the others down instead."""
+    mixture: MixtureConfig = MixtureConfig()
+    """Shares of the sources."""
     shard_bytes: int = Field(default=256 << 20, gt=0)
     """Text bytes in one output shard."""
     max_error_share: float = Field(default=0.01, ge=0.0, le=1.0)
@@ -79,4 +80,12 @@ class CorpusConfig(Config):
         names = [source.name for source in self.sources]
         if len(set(names)) < len(names):
             raise ValueError(f"source names must differ, found {', '.join(names)}")
+        if any(source.weight for source in self.sources) and (self.mixture.weights or self.mixture.temperature):
+            raise ValueError("sources have weights, and so has the mixture; give them in one place")
         return self
+
+    @property
+    def full_mixture(self) -> MixtureConfig:
+        """The mixture with the weights that stand with the sources."""
+        weights = {source.name: source.weight for source in self.sources if source.weight is not None}
+        return self.mixture.model_copy(update={"weights": weights}) if weights else self.mixture

@@ -18,9 +18,11 @@ from data_pipeline.base.drops import Drop, drop_row
 from data_pipeline.corpus.config import CorpusConfig
 from data_pipeline.corpus.funnel import funnel_rows
 from data_pipeline.corpus.ids import Renames, find_renames, rename
+from data_pipeline.decontaminate import Edit, decide, load_index
 from data_pipeline.dedup.decide import Candidates, exact_duplicates, near_duplicates
-from data_pipeline.mixture import SourceShare, mixture_targets, sample_sources
+from data_pipeline.mixture import SourceShare, mix
 from data_pipeline.write import DROPPED_SCHEMA, ShardWriter, corpus_schema
+from data_pipeline.write.columns import float_column, mark_copies, replace_texts, string_column
 from data_pipeline.write.schema import TASK_DROPPED_SCHEMA
 from data_pipeline.write.task import check_error_share, printable
 from millbase.atomic import write_json
@@ -39,6 +41,10 @@ class Survivors:
     """Columns id, url, source, place in the WARC, exact_hash, characters, bytes, quality and, perhaps, signature."""
     drops: dict[int, tuple[str, Drop]] = field(default_factory=dict)
     """row -> step and reason, filled by the global steps."""
+    edits: dict[int, Edit] = field(default_factory=dict)
+    """row -> what decontamination leaves of a text."""
+    copies: np.ndarray | None = None
+    """int32 [N] how often training reads each document; null without a mixture."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def alive(self) -> np.ndarray:
@@ -60,9 +66,10 @@ def finalise(config: CorpusConfig, tasks: int, steps: list[str], folder: Path) -
     errors = task_drops.filter(pc.starts_with(task_drops["reason"], "error: ")).to_pylist()
     check_error_share(errors, read, config.max_error_share)
 
-    survivors = load_survivors(scratch, tasks)
+    survivors = load_survivors(scratch, tasks, config)
     renames = find_renames(_records(scratch, tasks))
     drop_duplicates(survivors, config)
+    drop_contaminated(survivors, config, folder)
     shares = drop_for_mixture(survivors, config)
     reasons = _count_reasons(task_drops, survivors)
     kept = survivors.table.num_rows - len(survivors.drops)
@@ -85,14 +92,19 @@ def finalise(config: CorpusConfig, tasks: int, steps: list[str], folder: Path) -
     }
 
 
-def load_survivors(scratch: Path, tasks: int) -> Survivors:
+def load_survivors(scratch: Path, tasks: int, config: CorpusConfig) -> Survivors:
     """Read what the global steps need of every task's kept documents."""
     tables, owners = [], []
+    mixture = config.full_mixture
     for task in range(tasks):
         table = _open(scratch / f"{task:05d}.kept.arrow")
         score = pc.struct_field(table["quality"], "score").cast(pa.float64())
-        columns = [name for name in (*_WHERE, "exact_hash", "signature") if name in table.column_names]
+        wanted = (*_WHERE, "exact_hash", "signature", "contamination")
+        columns = [name for name in dict.fromkeys(wanted) if name in table.column_names]
         light = table.select(columns)
+        light = light.append_column("mixed", string_column(table, mixture.column))
+        if mixture.quality.buckets:
+            light = light.append_column("mixture_score", float_column(table, mixture.quality.column))
         light = light.append_column("characters", pc.utf8_length(table["text"]).cast(pa.int64()))
         light = light.append_column("bytes", pc.binary_length(table["text"]).cast(pa.int64()))
         light = light.append_column("quality", pc.fill_null(score, -1.0))
@@ -123,31 +135,50 @@ def drop_duplicates(survivors: Survivors, config: CorpusConfig) -> None:
         survivors.seconds[step] = time.perf_counter() - started
 
 
-def drop_for_mixture(survivors: Survivors, config: CorpusConfig) -> dict[str, SourceShare]:
-    """Sample sources down to their weights; the share of each source."""
+def drop_contaminated(survivors: Survivors, config: CorpusConfig, folder: Path) -> None:
+    """Documents that hold evaluation items, or those stretches of them; writes `contamination.json` into `folder`."""
+    if not config.decontaminate.enabled:
+        return
     started = time.perf_counter()
+    rows, firsts = survivors.alive(), np.searchsorted(survivors.tasks, np.arange(survivors.tasks.max(initial=0) + 1))
+
+    def text_of(number: int) -> str:
+        task = int(survivors.tasks[rows[number]])
+        table = _open(folder / "scratch" / "tasks" / f"{task:05d}.kept.arrow")
+        return str(table["text"][int(rows[number] - firsts[task])].as_py())
+
+    light = survivors.table.select(["id", "contamination"]).take(pa.array(rows))
+    index = load_index(folder / "scratch")
+    outcome = decide(config.decontaminate, index, light["contamination"], light["id"].to_pylist(), text_of)
+    survivors.drops |= {int(rows[n]): ("decontaminate", drop) for n, drop in outcome.drops.items()}
+    survivors.edits = {int(rows[n]): edit for n, edit in outcome.edits.items()}
+    if survivors.edits:
+        sizes = survivors.table["bytes"].to_numpy().copy()
+        sizes[list(survivors.edits)] = [len(edit.text.encode()) for edit in survivors.edits.values()]
+        place = survivors.table.schema.get_field_index("bytes")
+        survivors.table = survivors.table.set_column(place, "bytes", pa.array(sizes))
+    write_json(folder / "contamination.json", outcome.report)
+    survivors.seconds["decontaminate"] = time.perf_counter() - started
+
+
+def drop_for_mixture(survivors: Survivors, config: CorpusConfig) -> dict[str, SourceShare]:
+    """Sample sources down, or have them read more than once; the share of each source."""
+    started = time.perf_counter()
+    mixture = config.full_mixture
     rows = survivors.alive()
-    light = survivors.table.select(["id", "source", "bytes"]).take(pa.array(rows))
-    ids, sources, sizes = light["id"].to_pylist(), light["source"].to_pylist(), light["bytes"].to_numpy()
-    available: Counter[str] = Counter()
-    for source, size in zip(sources, sizes.tolist(), strict=True):
-        available[source] += size
-    weights = {source.name: source.weight for source in config.sources}
-    for name, weight in weights.items():
-        if weight is not None and not available[name]:
-            raise InputError(
-                f"source {name!r} has weight {weight} and no document left after filtering; "
-                "loosen the filters, remove the source, or set its weight to null"
-            )
-    shares = mixture_targets(available, weights, config.max_epochs)
-    keep = sample_sources(ids, sources, sizes, shares, config.seed)
-    for index in np.flatnonzero(~keep):
-        share = shares[sources[index]]
-        assert share.target is not None, "only sources with a weight are sampled"
-        drop = Drop("over_weight", float(share.available), round(share.target, 1))
+    light = survivors.table.take(pa.array(rows))
+    scores = light["mixture_score"].to_numpy() if mixture.quality.buckets else None
+    domains = light["mixed"].to_pylist()
+    names = [source.name for source in config.sources] if mixture.column == "source" else []
+    mixed = mix(light["id"].to_pylist(), domains, light["bytes"].to_numpy(), scores, mixture, config.seed, names)
+    for index in np.flatnonzero(mixed.copies == 0).tolist():
+        drop = mixed.drop(index, domains[index], scores)
         survivors.drops[int(rows[index])] = ("mixture", drop)
+    if mixture.enabled:
+        survivors.copies = np.ones(survivors.table.num_rows, dtype=np.int32)
+        survivors.copies[rows] = mixed.copies
     survivors.seconds["mixture"] = time.perf_counter() - started
-    return shares
+    return mixed.shares
 
 
 def write_documents(scratch: Path, folder: Path, survivors: Survivors, renames: Renames, shard_bytes: int) -> int:
@@ -162,8 +193,11 @@ def write_documents(scratch: Path, folder: Path, survivors: Survivors, renames: 
             table = rename(_open(scratch / f"{task:05d}.kept.arrow"), renames.get(task, {}))
             table = table.select(schema.names).cast(schema)
             for start in range(0, table.num_rows, 1024):  # memory for a piece of the texts at a time
-                part = table.slice(start, 1024)
-                writer.write(part.filter(pa.array(~dropped[rows][start : start + 1024])))
+                piece = slice(rows.start + start, min(rows.start + start + 1024, rows.stop))
+                part = replace_texts(table.slice(start, 1024), survivors.edits, piece.start)
+                if survivors.copies is not None:
+                    part = mark_copies(part, survivors.copies[piece])
+                writer.write(part.filter(pa.array(~dropped[piece])))
         kept = survivors.table.filter(pa.array(~dropped))
         total = int(pc.sum(kept["bytes"]).as_py() or 0)
     return total

@@ -13,7 +13,7 @@ def funnel_rows(steps: list[str], read: int, reasons: Mapping[str, Counter[str]]
     """One row a step in pipeline order: `step, read, dropped, kept, reasons` (most frequent reason first)."""
     if _FINGERPRINT in reasons and _FINGERPRINT not in steps:
         # fingerprints are taken even where near-duplicates are kept, and taking one can fail on a page
-        place = steps.index("mixture") if "mixture" in steps else len(steps)
+        place = min(steps.index(step) if step in steps else len(steps) for step in ("decontaminate", "mixture"))
         steps = [*steps[:place], _FINGERPRINT, *steps[place:]]
     unknown = set(reasons) - set(steps)
     assert not unknown, f"documents dropped by steps that are not in the pipeline: {unknown}"

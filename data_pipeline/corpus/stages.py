@@ -8,6 +8,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from data_pipeline.base import CorpusStep, DropLog
 from data_pipeline.corpus.config import CorpusConfig
+from data_pipeline.decontaminate import ContaminationFinder
 from data_pipeline.dedup import Fingerprint
 from data_pipeline.extract import Extractor
 from data_pipeline.heuristics import C4Filter, FineWebFilter, GopherQualityFilter, GopherRepetitionFilter
@@ -40,6 +41,7 @@ def document_steps(config: CorpusConfig, scratch: Path, log: DropLog) -> list[Co
         C4Filter(config.c4, log) if config.c4.enabled else None,
         FineWebFilter(config.fineweb, log) if config.fineweb.enabled else None,
         QualityFilter(config.quality, log) if config.quality.model is not None else None,
+        ContaminationFinder(config.decontaminate, scratch, log) if config.decontaminate.enabled else None,
         Fingerprint(config.dedup, log),
     ]
     return [step for step in steps if step is not None]
@@ -47,9 +49,11 @@ def document_steps(config: CorpusConfig, scratch: Path, log: DropLog) -> list[Co
 
 def active_steps(config: CorpusConfig) -> list[str]:
     """Names of the steps that can drop something, in pipeline order; they are the rows of the funnel."""
-    names = ["read", *(step.step_name for step in document_steps(config, Path(), DropLog())[:-1])]
+    names = ["read", *(step.step_name for step in document_steps(config, Path(), DropLog()))]
+    names = [name for name in names if name not in (ContaminationFinder.step_name, Fingerprint.step_name)]  # see below
     names += ["exact_dedup"] * config.dedup.exact + ["minhash_dedup"] * config.dedup.near
-    return names + ["mixture"] * any(source.weight is not None for source in config.sources)
+    names += ["decontaminate"] * config.decontaminate.enabled
+    return names + ["mixture"] * config.full_mixture.enabled
 
 
 def signature_size(config: CorpusConfig) -> int | None:

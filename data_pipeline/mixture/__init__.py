@@ -1,5 +1,7 @@
-"""Sampling of sources so that their shares of the corpus match given weights."""
+"""Sources in given shares: by weights, temperature, epochs, a budget, quality; and weights learned from proxy runs."""
 
-from data_pipeline.mixture.sample import SourceShare, mixture_targets, sample_sources
+from data_pipeline.mixture.config import MixtureConfig, QualityBucket, QualityConfig
+from data_pipeline.mixture.plan import SourceShare, plan_mixture
+from data_pipeline.mixture.sample import Mixed, mix
 
-__all__ = ["SourceShare", "mixture_targets", "sample_sources"]
+__all__ = ["Mixed", "MixtureConfig", "QualityBucket", "QualityConfig", "SourceShare", "mix", "plan_mixture"]

@@ -18,6 +18,8 @@ _CORPUS = [
     pa.field("warc_file", pa.string(), nullable=False),
     pa.field("warc_offset", pa.int64(), nullable=False),
     pa.field("warc_length", pa.int64(), nullable=False),
+    pa.field("decontaminated_characters", pa.int32()),
+    pa.field("copies", pa.int32()),
 ]
 
 _DROPPED = [
@@ -37,6 +39,9 @@ _DROPPED = [
 _POSITION = pa.field("position", pa.int64(), nullable=False)
 """Index of the record in its WARC file, among those counted as read."""
 
+_CONTAMINATION = pa.field("contamination", pa.list_(pa.int32()))
+"""Runs of words of evaluation sets found in the text: rows of the decontamination index."""
+
 DROPPED_SCHEMA = pa.schema(_DROPPED)
 TASK_DROPPED_SCHEMA = pa.schema([*_DROPPED, _POSITION])
 
@@ -45,14 +50,15 @@ def corpus_schema() -> pa.Schema:
     """Columns of the finished corpus.
 
     `warc_offset` and `warc_length` are bytes in the file as stored (in the uncompressed stream for a file compressed as
-    one piece); `date` is the capture time as the WARC record gives it.
+    one piece); `date` is the capture time as the WARC record gives it; `decontaminated_characters` were removed because
+    they stand in an evaluation set; `copies` says how often training is to read the document, once where it is null.
     """
     return pa.schema(_CORPUS)
 
 
 def kept_schema(permutations: int | None) -> pa.Schema:
     """Columns of a task's kept documents: the corpus's, plus what the global part compares."""
-    extra = [_POSITION, pa.field("exact_hash", pa.binary(16), nullable=False)]
+    extra = [_POSITION, pa.field("exact_hash", pa.binary(16), nullable=False), _CONTAMINATION]
     if permutations is not None:
-        extra.append(pa.field("signature", pa.list_(pa.uint64(), permutations), nullable=False))
+        extra.append(pa.field("signature", pa.list_(pa.uint32(), permutations), nullable=False))
     return pa.schema([*_CORPUS, *extra])
