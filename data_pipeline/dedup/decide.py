@@ -39,7 +39,7 @@ def exact_duplicates(hashes: Sequence[bytes], candidates: Candidates, config: De
 
 
 def near_duplicates(signatures: np.ndarray, candidates: Candidates, config: DedupConfig) -> np.ndarray:
-    """Survivor of each document's group of near-duplicates; `signatures` is uint64 [N, permutations]."""
+    """Survivor of each document's group of near-duplicates; `signatures` is uint32 [N, permutations]."""
     if not config.near or not len(signatures):
         return np.arange(len(signatures))
     return survivors(cluster(signatures, config.minhash), candidates, config)

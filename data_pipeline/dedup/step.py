@@ -11,7 +11,7 @@ from data_pipeline.minhash import MinHasher
 
 
 class Fingerprint(CorpusStep):
-    """Sets `exact_hash` (16 bytes) and, for near-duplicates, `signature` (uint64 array); drops nothing."""
+    """Sets `exact_hash` (16 bytes) and, for near-duplicates, `signature` (uint32 array); drops nothing."""
 
     name = "🫆 Fingerprint"
     step_name = "minhash_dedup"

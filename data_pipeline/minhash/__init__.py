@@ -1,7 +1,7 @@
 """MinHash signatures and near-duplicate clusters of documents (Broder 1997; parameters of FineWeb, Penedo et al. 2024).
 
 hasher = MinHasher(MinHashConfig())
-signatures = hasher.signatures(texts)      # uint64 [N, permutations]
+signatures = hasher.signatures(texts)      # uint32 [N, permutations]
 labels = cluster(signatures, config)       # int64 [N]; near-duplicates share a label, the lowest of their indices
 """
 

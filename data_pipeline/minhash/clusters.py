@@ -1,8 +1,11 @@
 """Groups of near-duplicates from signatures: banded locality-sensitive hashing by sorting, then connected components.
 
-Sorting one band's keys at a time needs tens of bytes a document where dictionaries of buckets need kilobytes. The
+Each band of each document is a record of band, hash and row; sorted, the documents that share a band stand side by
+side. Sorting needs tens of bytes a document where dictionaries of buckets need kilobytes, and it spills to disk. The
 groups are a function of the set of signatures alone: reordering the rows only renumbers the labels.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 
@@ -10,87 +13,142 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from data_pipeline.base.sorting import Sorter, Space, numbers, pack, release, starts_of_groups
+from data_pipeline.minhash.components import components
 from data_pipeline.minhash.config import MinHashConfig
 from data_pipeline.minhash.signatures import EMPTY, estimated_jaccard
 
 _NEIGHBOURS = 32
 """Within a bucket, each signature is compared with this many that follow it in sorted order. Buckets of more distinct
 signatures (huge templates) are therefore compared in part, in an order that depends on the signatures alone."""
-_COMPARE_ROWS = 1 << 14
+_COMPARE_ROWS = 1 << 12
 _BASE = np.uint64(0x9E37_79B9_7F4A_7C15)
+_BAND_RECORD = 2 + 8 + 8 + 8  # band, hash of its entries, hash of the signature, row
 
 
-def cluster(signatures: np.ndarray, config: MinHashConfig) -> np.ndarray:
-    """int64 [N] labels of uint64 [N, permutations] signatures: one group, one label, which is its lowest row.
+def cluster(signatures: np.ndarray, config: MinHashConfig, space: Space | None = None) -> np.ndarray:
+    """int64 [N] labels of uint32 [N, permutations] signatures: one group, one label, which is its lowest row.
 
     Rows without words (all `EMPTY`) stay alone. Raises ValueError when the width is not `config.permutations`.
     """
-    if signatures.ndim != 2 or signatures.shape[1] != config.permutations:
-        raise ValueError(f"signatures of shape {signatures.shape}, expected [N, {config.permutations}] (bands x rows)")
-    if len(signatures) == 0:
-        return np.empty(0, dtype=np.int64)
-    # Equal signatures are one node: exact copies, the bulk of a crawl's duplicates, never enter a bucket twice.
-    nodes, node_of_row = _distinct_rows(signatures)
-    labels = _components(signatures, nodes, config)[node_of_row]
-    empty = np.flatnonzero(signatures[:, 0] == EMPTY)
-    labels[empty[(signatures[empty] == EMPTY).all(axis=1)]] = -1
-    return _lowest_row(labels)
-
-
-def _distinct_rows(signatures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int64 [M] rows that stand for the distinct signatures, sorted by a hash of them; int64 [N] each row's node."""
-    keys = _row_keys(signatures)
-    order = np.argsort(keys, kind="stable")
-    first = np.ones(len(order), dtype=bool)
-    same_key = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
-    first[same_key + 1] = ~_rows_equal(signatures, order[same_key], order[same_key + 1])
-    node_of_row = np.empty(len(order), dtype=np.int64)
-    node_of_row[order] = np.cumsum(first) - 1
-    return order[first], node_of_row
-
-
-def _components(signatures: np.ndarray, nodes: np.ndarray, config: MinHashConfig) -> np.ndarray:
-    """int64 [M] component of each node under the (verified) candidate pairs of all bands."""
-    labels = np.arange(len(nodes))
-    for band in range(config.bands):
-        left, right = _candidates(signatures[nodes, band * config.rows : (band + 1) * config.rows], config)
-        apart = labels[left] != labels[right]  # pairs that earlier bands have joined need no comparison
-        left, right = left[apart], right[apart]
-        if config.min_similarity > 0:
-            similar = _similar(signatures, nodes[left], nodes[right], config.min_similarity)
-            left, right = left[similar], right[similar]
-        if len(left):
-            shape = (len(nodes), len(nodes))
-            edges = coo_array((np.ones(len(left), dtype=bool), (labels[left], labels[right])), shape=shape)
-            labels = connected_components(edges, directed=False)[1][labels].astype(np.int64)
+    labels = np.arange(len(signatures), dtype=np.int64)
+    groups = near_groups(signatures, config, space or Space(1 << 31))
+    for records in groups.chunks():
+        labels[numbers(records, 8)] = numbers(records, 0)
+    groups.close()
     return labels
 
 
-def _candidates(band: np.ndarray, config: MinHashConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Two int64 [pairs] of nodes whose uint64 [M, rows] band entries are equal.
+def near_groups(signatures: np.ndarray, config: MinHashConfig, space: Space, among: np.ndarray | None = None) -> Sorter:
+    """Records (label, row) of the rows that have near-duplicates; the label is the lowest row of the group.
 
-    Without verification, links between neighbours in a bucket are enough to join it; with it, all pairs count.
+    `signatures` is uint32 [N, permutations], perhaps a file mapped into memory; `among` bool [N] leaves rows out.
     """
-    keys = _row_keys(band)
-    order = np.argsort(keys, kind="stable")  # stable: each bucket stays in the nodes' own order
-    keys = keys[order]
-    left: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
-    right: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
-    start = np.arange(len(order))
-    for distance in range(1, (_NEIGHBOURS if config.min_similarity > 0 else 1) + 1):
-        # A bucket that has no pair at this distance has none further apart.
-        start = start[start + distance < len(order)]
-        start = start[keys[start] == keys[start + distance]]
-        if len(start) == 0:
-            break
-        equal = start[_rows_equal(band, order[start], order[start + distance])]
-        left.append(order[equal])
-        right.append(order[equal + distance])
-    return np.concatenate(left), np.concatenate(right)
+    if signatures.ndim != 2 or signatures.shape[1] != config.permutations:
+        raise ValueError(f"signatures of shape {signatures.shape}, expected [N, {config.permutations}] (bands x rows)")
+    edges = space.sorter(16, unique=True)
+    distinct = space.array("distinct.bool", bool, (len(signatures),))
+    _join_equal(signatures, among, distinct, edges, space)
+    bands = _band_records(signatures, distinct, config, space)
+    _join_similar(signatures, bands, edges, config, space)
+    bands.close()
+    groups = components(edges, space)
+    edges.close()
+    return groups
+
+
+def _join_equal(
+    signatures: np.ndarray, among: np.ndarray | None, distinct: np.ndarray, edges: Sorter, space: Space
+) -> None:
+    """Join rows of equal signatures; `distinct` is set for one of each.
+
+    Exact copies, the bulk of a crawl's duplicates, never enter a bucket twice.
+    """
+    keyed = space.sorter(16)
+    step = space.rows(signatures.shape[1] * 8)
+    for start in range(0, len(signatures), step):
+        block = np.asarray(signatures[start : start + step])
+        wanted = ~(block == EMPTY).all(axis=1)
+        if among is not None:
+            wanted &= among[start : start + step]
+        rows = np.flatnonzero(wanted)
+        keyed.add(pack(_row_keys(block[rows]).view(np.int64), rows + start))
+        release(signatures)
+    last_key = last_row = np.empty(0, dtype=np.int64)
+    for records in keyed.chunks():
+        keys, rows = np.append(last_key, numbers(records, 0)), np.append(last_row, numbers(records, 8))
+        first = starts_of_groups(keys)
+        leaders = rows[first][np.cumsum(first) - 1]
+        others = np.flatnonzero(~first)
+        same = _compare(signatures, leaders[others], rows[others], lambda a, b: (a == b).all(axis=1))
+        edges.add(pack(leaders[others[same]], rows[others[same]]))
+        distinct[rows[first]] = True
+        distinct[rows[others[~same]]] = True  # a collision of hashes joins nothing
+        last_key, last_row = keys[-1:], leaders[-1:]
+    keyed.close()
+
+
+def _band_records(signatures: np.ndarray, distinct: np.ndarray, config: MinHashConfig, space: Space) -> Sorter:
+    bands = space.sorter(_BAND_RECORD)
+    step = space.rows(config.permutations * 8)
+    for start in range(0, len(signatures), step):
+        rows = np.flatnonzero(distinct[start : start + step])
+        block = np.asarray(signatures[start : start + step])[rows]
+        whole = _row_keys(block).view(np.int64)
+        for band in range(config.bands):
+            keys = _row_keys(block[:, band * config.rows : (band + 1) * config.rows]).view(np.int64)
+            number = np.empty((len(rows), 2), dtype=np.uint8)
+            number[:] = divmod(band, 256)
+            bands.add(pack(number, keys, whole, rows + start))
+        release(signatures)
+    return bands
+
+
+def _join_similar(signatures: np.ndarray, bands: Sorter, edges: Sorter, config: MinHashConfig, space: Space) -> None:
+    """Compare the documents of each bucket and join the similar ones.
+
+    Without verification, links between neighbours in a bucket are enough to join it; with it, all pairs count, but
+    those that are joined already need no comparison.
+    """
+    reach = _NEIGHBOURS if config.min_similarity > 0 else 1
+    before = np.empty((0, _BAND_RECORD), dtype=np.uint8)
+    for records in bands.chunks():
+        records = np.concatenate([before, records])
+        before = records[-reach:]  # its neighbours may be in the next piece
+        first = starts_of_groups(numbers(records, 0), numbers(records, 2))
+        bucket, band = np.cumsum(first), records[:, 0].astype(np.int64) * 256 + records[:, 1]
+        rows, node = np.unique(numbers(records, 18), return_inverse=True)
+        labels = np.arange(len(rows))
+        start = np.arange(len(records))
+        for distance in range(1, reach + 1):
+            # A bucket that has no pair at this distance has none further apart.
+            start = start[start + distance < len(records)]
+            start = start[bucket[start] == bucket[start + distance]]
+            if len(start) == 0:
+                break
+            left, right = node[start], node[start + distance]
+            apart = np.flatnonzero(labels[left] != labels[right])
+            pairs = np.minimum(left, right)[apart] * len(rows) + np.maximum(left, right)[apart]
+            apart = apart[np.unique(pairs, return_index=True)[1]]  # once, where bands agree
+            left, right = left[apart], right[apart]
+            similar = _similar(signatures, rows[left], rows[right], band[start[apart]], config)
+            labels = _merge(labels, left[similar], right[similar])
+        lowest = np.full(len(rows), len(rows))
+        np.minimum.at(lowest, labels, np.arange(len(rows)))
+        joined = np.flatnonzero(lowest[labels] != np.arange(len(rows)))
+        edges.add(pack(rows[lowest[labels[joined]]], rows[joined]))
+
+
+def _merge(labels: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """int64 [M] labels after joining the groups of the nodes `left` and `right`."""
+    if len(left) == 0:
+        return labels
+    edges = coo_array((np.ones(len(left), dtype=bool), (labels[left], labels[right])), shape=(len(labels),) * 2)
+    return np.asarray(connected_components(edges, directed=False)[1][labels], dtype=np.int64)
 
 
 def _row_keys(rows: np.ndarray) -> np.ndarray:
-    """uint64 [N] polynomial hashes of the rows of uint64 [N, K]; equal rows have equal keys."""
+    """uint64 [N] polynomial hashes of the rows of uint32 [N, K]; equal rows have equal keys."""
     keys = np.zeros(len(rows), dtype=np.uint64)
     for column in range(rows.shape[1]):
         keys *= _BASE
@@ -99,27 +157,34 @@ def _row_keys(rows: np.ndarray) -> np.ndarray:
     return keys
 
 
-def _rows_equal(rows: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """bool [pairs]: whether rows `left` and `right` are equal, so that a hash collision never joins two documents."""
-    return _by_parts(left, right, lambda a, b: (rows[a] == rows[b]).all(axis=1))
+def _similar(
+    signatures: np.ndarray, left: np.ndarray, right: np.ndarray, band: np.ndarray, config: MinHashConfig
+) -> np.ndarray:
+    """bool [pairs]: whether rows `left` and `right` agree in the band (so that a hash collision never joins two
+    documents) and their estimated Jaccard similarity reaches the threshold."""
+    columns = band[:, None] * config.rows + np.arange(config.rows)
+    place = 0
+
+    def test(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        nonlocal place
+        part = columns[place : place + len(a)]
+        place += len(a)
+        agree = (np.take_along_axis(a, part, 1) == np.take_along_axis(b, part, 1)).all(axis=1)
+        return np.asarray(agree & (estimated_jaccard(a, b) >= config.min_similarity))
+
+    return _compare(signatures, left, right, test)
 
 
-def _similar(signatures: np.ndarray, left: np.ndarray, right: np.ndarray, threshold: float) -> np.ndarray:
-    """bool [pairs]: whether the estimated Jaccard similarity of rows `left` and `right` reaches the threshold."""
-    return _by_parts(left, right, lambda a, b: estimated_jaccard(signatures[a], signatures[b]) >= threshold)
-
-
-def _by_parts(left: np.ndarray, right: np.ndarray, test: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """bool [pairs] results of `test`, called on bounded parts so that gathered rows never take much memory."""
+def _compare(
+    signatures: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    test: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """bool [pairs] results of `test` on the rows `left` and `right`, called on bounded parts."""
     result = np.empty(len(left), dtype=bool)
     for start in range(0, len(left), _COMPARE_ROWS):
         part = slice(start, start + _COMPARE_ROWS)
-        result[part] = test(left[part], right[part])
+        result[part] = test(signatures[left[part]], signatures[right[part]])
+        release(signatures)
     return result
-
-
-def _lowest_row(labels: np.ndarray) -> np.ndarray:
-    """Rename each label to the lowest row that has it; rows labelled -1 keep their own row number."""
-    rows = np.arange(len(labels))
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return np.where(labels < 0, rows, first[inverse]).astype(np.int64)

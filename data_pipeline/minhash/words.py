@@ -1,4 +1,4 @@
-"""Words of a text for shingling, and their 61-bit hashes.
+"""Words of a text for shingling, and their 64-bit hashes.
 
 A word is a run of characters that are neither white space nor punctuation; each Han and kana character is a word of its
 own, for those scripts are written without spaces. The separators are listed here rather than taken from `\\w`, so that
@@ -31,8 +31,10 @@ _DIGITS = re.compile(r"\d")
 _CACHE_WORDS = 1 << 18
 
 
-_PRIME = (1 << 61) - 1
-_BASE = 0x12B5D0A3F4C69E27 % _PRIME
+_SEED = 0x9FB21C651E98DF25
+_MIX = 0xD6E8FEB86659FD93
+_MASK = (1 << 64) - 1
+_CONTEXT = "\u0130\u03a3"  # lower-cased to two characters, or according to the neighbours
 
 
 class _WordHashes(dict[str, int]):
@@ -44,11 +46,17 @@ class _WordHashes(dict[str, int]):
 
 
 def word_hash(word: str) -> int:
-    """Polynomial in the word's code points modulo 2^61 - 1, as the native extension computes it."""
-    value = 0
-    for character in word:
-        value = (value * _BASE + ord(character) + 1) % _PRIME
-    return value
+    """Sum over the word's code points, each times an odd factor for its place, modulo 2^64 (multilinear hashing), as
+    the native extension computes it."""
+    return sum((ord(character) + 1) * _factor(place) for place, character in enumerate(word)) & _MASK
+
+
+@cache
+def _factor(place: int) -> int:
+    value = (_SEED + place) & _MASK
+    for _ in range(2):
+        value = ((value ^ value >> 32) * _MIX) & _MASK
+    return (value ^ value >> 32) | 1
 
 
 @cache
@@ -65,6 +73,27 @@ def _ranges(characters: str) -> Iterator[tuple[int, int]]:
     """First and last code point of each part of a regular expression's character class."""
     for first, last in re.findall(r"\\?(.)(?:-\\?(.))?", characters, re.DOTALL):
         yield ord(first), ord(last or first)
+
+
+@cache
+def character_codes(lowercase: bool, fold_digits: bool) -> np.ndarray:
+    """uint32 [0x110000]: for each code point its normalised form times 4, plus its kind as in `character_kinds`, or
+    plus 3 where the form depends on the neighbours and `WordHasher.normalise` must be called first."""
+    points = np.arange(0x110000, dtype=np.uint32)
+    kinds = np.frombuffer(character_kinds(), dtype=np.uint8)
+    forms = points.copy()
+    context = np.array([ord(character) for character in _CONTEXT])
+    if lowercase:
+        others = np.delete(points, context)
+        lower = "".join(map(chr, others.tolist())).lower().encode("utf-32-le", "surrogatepass")
+        forms[others] = np.frombuffer(lower, dtype="<u4")
+    if fold_digits:
+        characters = "".join(map(chr, points.tolist()))
+        forms[[match.start() for match in _DIGITS.finditer(characters)]] = ord("0")
+    codes = forms * 4 + kinds[forms]
+    if lowercase:
+        codes[context] |= 3
+    return np.asarray(codes, dtype=np.uint32)
 
 
 class WordHasher:

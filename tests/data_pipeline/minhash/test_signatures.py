@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -56,29 +57,41 @@ def test_signature_is_independent_of_the_batch_and_of_block_boundaries() -> None
     together = HASHER.signatures(texts)
     alone = np.concatenate([MinHasher(CONFIG).signatures([text]) for text in reversed(texts)])[::-1]
     assert np.array_equal(together, alone)
-    assert together.dtype == np.uint64 and together.shape == (12, 112)
+    assert together.dtype == np.uint32 and together.shape == (12, 112)
 
 
 def test_signature_equals_the_definition() -> None:
-    """Min over shingles of (a h + b) mod 2^64 with h the documented polynomial, in Python integers."""
+    """Min over shingles of (a h + b) mod 2^32, with h the upper half of the documented hash, in Python integers."""
     import xxhash
 
     text, mask = "The quick, brown fox jumps over the lazy dog", 2**64 - 1
-    prime, words = 2**61 - 1, []
-    for word in text.replace(",", "").lower().split():
-        powers = [pow(0x12B5D0A3F4C69E27, len(word) - 1 - i, prime) for i in range(len(word))]
-        words.append(sum((ord(c) + 1) * power for c, power in zip(word, powers, strict=True)) % prime)
+
+    def finish(value: int) -> int:
+        for _ in range(2):
+            value = ((value ^ value >> 32) * 0xD6E8FEB86659FD93) & mask
+        return value ^ value >> 32
+
+    words = [
+        sum((ord(c) + 1) * (finish(0x9FB21C651E98DF25 + place) | 1) for place, c in enumerate(word)) & mask
+        for word in text.replace(",", "").lower().split()
+    ]
     hashes = []
     for start in range(len(words) - 4):
         value = 5
         for word in words[start : start + 5]:
             value = (value * 0x9E3779B97F4A7C15 + word) & mask
-        for _ in range(2):
-            value = ((value ^ value >> 32) * 0xD6E8FEB86659FD93) & mask
-        hashes.append(value ^ value >> 32)
-    draw = [xxhash.xxh3_64_intdigest(f"minhash 0 {i}".encode()) for i in range(224)]
-    expected = [min(((a | 1) * h + b) & mask for h in hashes) for a, b in zip(draw[:112], draw[112:], strict=True)]
+        hashes.append(finish(value) >> 32)
+    draw = [xxhash.xxh3_64_intdigest(f"minhash 0 {i}".encode()) >> 32 for i in range(224)]
+    functions = zip(draw[:112], draw[112:], strict=True)
+    expected = [min(((a | 1) * h + b) % 2**32 for h in hashes) for a, b in functions]
     assert HASHER.signatures([text])[0].tolist() == expected
+
+
+def test_threads_share_a_hasher(pages: Any) -> None:
+    texts = [" ".join(pages.page(200)) for _ in range(200)]
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(HASHER.signatures, [texts[start : start + 10] for start in range(0, 200, 10)]))
+    assert np.array_equal(np.concatenate(parts), HASHER.signatures(texts))
 
 
 def test_hash_seed_and_process_do_not_matter() -> None:

@@ -44,6 +44,7 @@ TEXTS = st.one_of(
     st.lists(st.sampled_from(PIECES), max_size=60).map(" ".join),
     st.text(st.characters(), max_size=80),
 )
+HASHER = MinHasher(MinHashConfig())
 EVERY_CHARACTER = [
     "".join(f"a{chr(c)}b{chr(c)} {chr(c)}" for c in range(s, s + 0x1000)) for s in range(0, 0x110000, 0x1000)
 ]
@@ -73,8 +74,7 @@ def check_lines(text: str) -> None:
 def test_every_character(text: str) -> None:
     check_lines(text)
     assert kernels.Tokens(text).words() == split_words(text)
-    hasher = MinHasher(MinHashConfig())
-    assert np.array_equal(hasher.signatures([text])[0], hasher.plain_signature(text))
+    assert np.array_equal(HASHER.signatures([text])[0], HASHER.plain_signature(text))
 
 
 @settings(max_examples=400, deadline=None)
@@ -109,6 +109,7 @@ def test_c4(text: str, on: bool, min_words: int, max_length: int) -> None:
 @settings(max_examples=200, deadline=None)
 @given(TEXTS, st.integers(1, 7), st.booleans(), st.booleans())
 def test_minhash(text: str, shingle: int, fold: bool, strip: bool) -> None:
+    text = f"{text} {'long' * 40}"  # of more characters than there are prepared factors
     config = MinHashConfig(shingle_words=shingle, fold_digits=fold, strip_accents=strip, bands=2, rows=5)
     hasher = MinHasher(config)
     assert np.array_equal(hasher.signatures([text])[0], hasher.plain_signature(text))
@@ -117,8 +118,14 @@ def test_minhash(text: str, shingle: int, fold: bool, strip: bool) -> None:
 def test_bad_arguments_raise_python_errors() -> None:
     with pytest.raises(TypeError):
         kernels.Tokens(b"bytes")
+    two = np.zeros(2, np.uint32)
     with pytest.raises(ValueError, match="1,114,112"):
-        kernels.MinHash(b"", 5, np.zeros(2, np.uint64), np.zeros(2, np.uint64))
+        kernels.MinHash(two, 5, two, two)
+    hasher = kernels.MinHash(np.zeros(0x110000, np.uint32), 5, two, two)
+    with pytest.raises(ValueError, match="contiguous uint32"):
+        hasher.signatures(["a"], np.zeros((1, 3), np.uint32))
+    with pytest.raises(TypeError):
+        hasher.signatures([b"a"], np.zeros((1, 2), np.uint32))
 
 
 def test_references_do_the_work_where_the_extension_is_missing() -> None:
