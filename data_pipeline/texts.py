@@ -60,8 +60,11 @@ def corpus_files(corpus: Manifest) -> list[Path]:
     return [corpus.path / name for name in sorted(corpus.files) if name.startswith("data/") and name.endswith(".arrow")]
 
 
-def corpus_batches(corpus: Manifest, columns: Sequence[str]) -> Iterator[tuple[Path, pa.RecordBatch]]:
-    """Record batches of a corpus artifact with the named columns, each with its shard, memory-mapped.
+def corpus_batches(
+    corpus: Manifest, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[tuple[Path, pa.RecordBatch]]:
+    """Record batches of a corpus artifact with the named columns, each with its shard, memory-mapped; of the `optional`
+    columns, those that it has.
 
     Raises InputError when a column is missing or the corpus has no documents.
     """
@@ -73,7 +76,7 @@ def corpus_batches(corpus: Manifest, columns: Sequence[str]) -> Iterator[tuple[P
                 if missing:
                     raise InputError(f"{str(file)!r} has no column {missing[0]!r}; build the corpus again")
                 documents += batch.num_rows
-                yield file, batch.select(list(columns))
+                yield file, batch.select([*columns, *(name for name in optional if name in batch.schema.names)])
     if documents == 0:
         raise InputError(f"corpus {str(corpus.path)!r} holds no documents; see its funnel.json for what dropped them")
 

@@ -8,16 +8,24 @@ decontaminate_corpus(DecontaminateCorpusConfig(corpus="runs/corpus", sets=sets),
 """
 
 from data_pipeline.decontaminate.config import DecontaminateConfig, EvaluationSet
+from data_pipeline.decontaminate.corpus import (
+    DecontaminateCorpusConfig,
+    decontaminate_corpus,
+    measure_contamination,
+)
 from data_pipeline.decontaminate.decide import Edit, Outcome, decide
 from data_pipeline.decontaminate.step import ContaminationFinder, load_index, prepare_index
 
 __all__ = [
     "ContaminationFinder",
     "DecontaminateConfig",
+    "DecontaminateCorpusConfig",
     "Edit",
     "EvaluationSet",
     "Outcome",
     "decide",
+    "decontaminate_corpus",
     "load_index",
+    "measure_contamination",
     "prepare_index",
 ]

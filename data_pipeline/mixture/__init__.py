@@ -3,5 +3,16 @@
 from data_pipeline.mixture.config import MixtureConfig, QualityBucket, QualityConfig
 from data_pipeline.mixture.plan import SourceShare, plan_mixture
 from data_pipeline.mixture.sample import Mixed, mix
+from data_pipeline.mixture.stage import MixConfig, mix_corpora
 
-__all__ = ["Mixed", "MixtureConfig", "QualityBucket", "QualityConfig", "SourceShare", "mix", "plan_mixture"]
+__all__ = [
+    "MixConfig",
+    "Mixed",
+    "MixtureConfig",
+    "QualityBucket",
+    "QualityConfig",
+    "SourceShare",
+    "mix",
+    "mix_corpora",
+    "plan_mixture",
+]

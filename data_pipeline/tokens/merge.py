@@ -38,5 +38,5 @@ class Runs:
                 pieces.append(self._batches[number].slice(starts[number], stop - starts[number]))
                 starts[number] = stop
             table = pa.Table.from_batches(pieces)
-            # Equal keys are equal ids (copies made by upsampling); they stay in the order of the corpus.
+            # Equal keys are equal ids; they stay in the order of the corpus.
             yield table.take(pa.array(np.argsort(table["key"].to_numpy(), kind="stable")))

@@ -3,6 +3,10 @@
 A run is one Arrow file of tokenised documents from one corpus shard. It appears whole or not at all, so that after a
 crash only the run being written is done again. The key of a document is a hash of its id; sorting by it is the shuffle,
 and the second pass merges the runs. Order and hold-out are functions of the ids and the seed alone.
+
+A document that the mixture wants read several times (column `copies` of the corpus) stands in its run that often. The
+key of each copy is another hash of the id, so copies lie as far apart as other documents, and the first one lies where
+the document would lie without them. Held-out documents are never repeated.
 """
 
 import os
@@ -24,6 +28,7 @@ from millbase.progress import progress
 from millbase.seeds import derive_seed
 
 _COLUMNS = ("id", "source", "text")
+_COPIES = "copies"
 _ENCODE_DOCUMENTS = 512
 _ENCODE_BYTES = 4 << 20
 
@@ -82,7 +87,7 @@ def write_runs(corpus: Manifest, vocabulary: Vocabulary, config: TokensConfig, f
 def _parts(corpus: Manifest, run_bytes: int) -> Iterator[tuple[Path, int, list[pa.RecordBatch]]]:
     """Record batches of a shard in groups of about `run_bytes`, each with its shard and its number there."""
     shard, part, size, group = None, 0, 0, list[pa.RecordBatch]()
-    for file, batch in corpus_batches(corpus, _COLUMNS):
+    for file, batch in corpus_batches(corpus, _COLUMNS, optional=[_COPIES]):
         if group and (file != shard or size >= run_bytes):
             yield shard, part, group  # type: ignore[misc]
             part, size, group = (part + 1 if file == shard else 0), 0, []
@@ -110,9 +115,33 @@ def _write_run(path: Path, batches: list[pa.RecordBatch], vocabulary: Vocabulary
         pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(values)),
     ]
     run = pa.RecordBatch.from_arrays(columns, schema=run_schema(vocabulary.dtype))
+    rows, keys = _repeat(ids, keys, np.where(heldout, 1, _copies(batches)), derive_seed(seed, "order"))
+    run = run.take(pa.array(rows)).set_column(0, run.schema.field(0), pa.array(keys))
     run = run.take(pa.array(np.argsort(keys, kind="stable")))
     with atomic_write(path, "wb") as file, pa.ipc.new_file(file, run.schema) as writer:
         writer.write_batch(run)
+
+
+def _copies(batches: list[pa.RecordBatch]) -> np.ndarray:
+    """int64 [N] how often each document is to be read; once where the corpus does not say."""
+    parts = [
+        batch[_COPIES].fill_null(1).to_numpy() if _COPIES in batch.schema.names else np.ones(batch.num_rows)
+        for batch in batches
+    ]
+    return np.concatenate(parts).astype(np.int64)
+
+
+def _repeat(ids: list[str], keys: np.ndarray, copies: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """int64 [M] documents with their copies, and the uint64 [M] key of each; the first keeps the document's."""
+    rows = np.repeat(np.arange(len(ids)), copies)
+    ordinals = np.arange(len(rows)) - np.repeat(np.cumsum(copies) - copies, copies)
+    all_keys = keys[rows]
+    later = np.flatnonzero(ordinals)
+    names = [
+        f"{ids[row]}\0{ordinal}" for row, ordinal in zip(rows[later].tolist(), ordinals[later].tolist(), strict=True)
+    ]
+    all_keys[later] = id_keys(names, seed)
+    return rows, all_keys
 
 
 def _encode(batches: list[pa.RecordBatch], vocabulary: Vocabulary) -> tuple[list[int], np.ndarray, np.ndarray]:

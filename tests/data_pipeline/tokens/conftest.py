@@ -35,10 +35,18 @@ class NoConfig(Config):
     """Stands in for the configuration of a corpus."""
 
 
-def make_corpus(path: Path, texts: dict[str, str] | list[tuple[str, str]], shards: int = 3, batch: int = 40) -> Path:
-    """A corpus artifact that holds `texts` (id -> text)."""
+def make_corpus(
+    path: Path,
+    texts: dict[str, str] | list[tuple[str, str]],
+    shards: int = 3,
+    batch: int = 40,
+    copies: dict[str, int] | None = None,
+) -> Path:
+    """A corpus artifact that holds `texts` (id -> text), to be read as often as `copies` says."""
     pairs = texts.items() if isinstance(texts, dict) else texts
     rows = [_row(identifier, text, index) for index, (identifier, text) in enumerate(pairs)]
+    for row in rows if copies else []:
+        row["copies"] = copies[row["id"]]
     with create_artifact(path, kind="corpus", config=NoConfig()) as artifact:
         (artifact.path / "data").mkdir(exist_ok=True)
         per_shard = max(1, -(-len(rows) // shards))

@@ -211,13 +211,33 @@ def test_kill_during_the_build(tokens: Path, corpus: Path, tokenizer: Path, tmp_
 
 
 def test_copies_of_a_document_are_kept_side_by_side(build: Make, corpus_of: Make, tmp_path: Path) -> None:
-    """A mixture may hold a document more than once; all its copies fall to one side."""
+    """Two corpus rows of one id, as some corpora have, fall to one side."""
     pairs = [(f"doc-{index % 50}", f"text {index}") for index in range(100)]
     out = build(tmp_path / "out", corpus=str(corpus_of(tmp_path / "corpus", pairs)), run_bytes=1)
     rows = {split: [row["id"] for row in read(out, split)] for split in ("train", "heldout")}
     assert not set(rows["train"]) & set(rows["heldout"])
     assert all(ids[::2] == ids[1::2] for ids in rows.values())
     assert sum(map(len, rows.values())) == 100
+
+
+def test_documents_are_repeated_as_the_mixture_says(
+    build: Make, tokens: Path, texts: dict[str, str], corpus_of: Make, tmp_path: Path
+) -> None:
+    """Copies lie apart, no other document moves, and nothing held out is repeated."""
+    copies = {name: number % 4 + 1 for number, name in enumerate(texts)}
+    layout = {"batch_tokens": 2000, "shard_tokens": 7000}
+    made = corpus_of(tmp_path / "corpus", texts, copies=copies)
+    out = build(tmp_path / "out", corpus=str(made), **layout)
+    heldout, train = ([row["id"] for row in read(out, split)] for split in ("heldout", "train"))
+    assert heldout == [row["id"] for row in read(tokens, "heldout")]
+    assert Counter(train) == {name: copies[name] for name in texts if name not in heldout}
+    assert not any(one == other for one, other in pairwise(train)), "copies of a document follow each other"
+    once = [row["id"] for row in read(tokens, "train")]
+    singles = [name for name in train if copies[name] == 1]
+    assert singles == [name for name in once if copies[name] == 1]
+    for row in read(out, "train"):
+        assert row["bytes"] == len(texts[row["id"]].encode())
+    assert files_of(build(tmp_path / "again", corpus=str(made), run_bytes=1, workers=2, **layout)) == files_of(out)
 
 
 def test_runs_are_sorted(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
