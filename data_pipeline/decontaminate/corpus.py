@@ -5,18 +5,14 @@ llmill corpus decontaminate corpus=runs/corpus sets='[{name: gsm8k, path: evals/
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from pydantic import Field
 
+from data_pipeline.base.pool import run_in_processes
 from data_pipeline.decontaminate.config import DecontaminateConfig
 from data_pipeline.decontaminate.decide import Outcome, decide
 from data_pipeline.decontaminate.evals import evaluation_files
@@ -25,9 +21,8 @@ from data_pipeline.decontaminate.step import find_rows, load_index, prepare_inde
 from data_pipeline.write.derived import Changes, CorpusInput, Documents, open_table, write_derived
 from millbase.artifacts import create_artifact, open_artifact
 from millbase.atomic import atomic_write, write_json
-from millbase.errors import ConfigError, StageError
+from millbase.errors import ConfigError
 from millbase.log import get_logger
-from millbase.process import available_cores, die_with_parent
 from millbase.progress import progress
 
 logger = get_logger(__name__)
@@ -97,34 +92,12 @@ def _decide(documents: Documents, config: DecontaminateConfig, index: Contaminat
 def _find_in_shards(documents: Documents, config: DecontaminateCorpusConfig, scratch: Path) -> pa.Table:
     """Column `contamination` of all documents; shards that a killed run finished are not read again."""
     tasks = [(file, scratch / f"found-{number:06d}.arrow") for number, (_, file) in enumerate(documents.files)]
-    left = [task for task in tasks if not task[1].exists()]
-    workers = min(config.workers or available_cores(), len(left))
+    left = [(file, found, config, scratch) for file, found in tasks if not found.exists()]
     with progress("looking for evaluation items", total=len(tasks), unit="shards") as bar:
         bar.advance(len(tasks) - len(left))
-        for _ in _run(left, config, scratch, workers):
+        for _ in run_in_processes(_find_in_shard, left, config.workers, "decontaminate"):
             bar.advance(1)
     return pa.concat_tables([open_table(found) for _, found in tasks])
-
-
-def _run(tasks: list[tuple[Path, Path]], config: DecontaminateConfig, scratch: Path, workers: int) -> Iterator[None]:
-    if workers <= 1:
-        for file, found in tasks:
-            _find_in_shard(file, found, config, scratch)
-            yield
-        return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), die_with_parent, (os.getpid(),))
-    try:
-        futures = [pool.submit(_find_in_shard, file, found, config, scratch) for file, found in tasks]
-        for future in futures:
-            future.result()
-            yield
-    except BrokenProcessPool:
-        raise StageError(
-            "decontaminate: a worker process was killed (out of memory?); finished shards are kept: start the same "
-            f"command again, with fewer than workers={workers} if memory ran out"
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _find_in_shard(file: Path, found: Path, config: DecontaminateConfig, scratch: Path) -> None:

@@ -51,6 +51,7 @@ class Documents:
         self.inputs = inputs
         self.files = [(entry, file) for entry in inputs for file in corpus_files(entry.manifest)]
         self.starts = np.cumsum([0, *(open_table(file).num_rows for _, file in self.files)])
+        """int64 [files + 1] number of the first document of each file, and the number of all."""
         self.root = common_root([entry.warc_root for entry in inputs])
         if not len(self):
             names = ", ".join(repr(str(entry.manifest.path)) for entry in inputs)
@@ -68,7 +69,7 @@ class Documents:
     def tables(self, names: list[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """Number of the first document, and the table, of each shard: all columns of the corpus, or those in
         `names`."""
-        for start, (entry, file) in zip(self.starts.tolist(), self.files, strict=True):
+        for start, (entry, file) in zip(self.starts[:-1].tolist(), self.files, strict=True):
             table = as_corpus(open_table(file), str(file))
             yield start, self._adopt(table, entry, start).select(names or table.schema.names)
 
@@ -98,7 +99,7 @@ class Documents:
             return {}
         seen: Counter[str] = Counter()
         renames = {}
-        for start, (_, file) in zip(self.starts.tolist(), self.files, strict=True):
+        for start, (_, file) in zip(self.starts[:-1].tolist(), self.files, strict=True):
             for row, name in enumerate(open_table(file)["id"].to_pylist(), start):
                 seen[name] += 1
                 if seen[name] > 1:

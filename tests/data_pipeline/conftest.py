@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import io
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
+
+from data_pipeline.write import corpus_schema
+from millbase.artifacts import create_artifact
+from millbase.config import Config
 
 WORDS = [
     "the",
@@ -161,3 +168,24 @@ def new_warc() -> type[WarcBuilder]:
 def page() -> object:
     """`page(paragraphs, title)`: HTML of an article page."""
     return html_page
+
+
+def write_corpus(path: Path, rows: list[dict[str, Any]], shards: int = 2, warc_root: str = "/crawl/") -> Path:
+    """A corpus artifact of the given rows; every column but `id` and `text` has a default."""
+    defaults = {"source": "web", "warc_file": "a.warc.gz", "warc_offset": 0, "warc_length": 900}
+    full = [defaults | {"url": f"http://a.example/{row['id']}"} | row for row in rows]
+    with create_artifact(path, kind="corpus", config=Config()) as artifact:
+        (artifact.path / "data").mkdir(exist_ok=True)
+        size = max(1, -(-len(full) // shards))
+        for shard in range(shards):
+            table = pa.Table.from_pylist(full[shard * size : (shard + 1) * size], corpus_schema())
+            with pa.ipc.new_file(str(artifact.path / "data" / f"{shard:05d}.arrow"), table.schema) as writer:
+                writer.write_table(table, max_chunksize=64)
+        artifact.stats.update(warc_root=warc_root, read=len(full), documents=len(full), dropped=0)
+    return path
+
+
+@pytest.fixture
+def corpus_from() -> Callable[..., Path]:
+    """`corpus_from(path, rows)`: a small corpus artifact without a crawl behind it."""
+    return write_corpus
