@@ -22,6 +22,7 @@ from millbase.artifacts import OpenArtifact, create_artifact, describe_input, op
 from millbase.atomic import write_json
 from millbase.errors import InputError
 from millbase.log import get_logger
+from millbase.process import keep_freed_memory
 
 logger = get_logger(__name__)
 
@@ -36,6 +37,7 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> Path:
         StageError: too many bad rows, or a model that gives NaN.
     """
     out = Path(out)
+    keep_freed_memory()
     with create_artifact(out, kind="scores", config=config, inputs=_inputs(config), seed=config.seed) as artifact:
         _Evaluation(config, artifact).run()
     return out

@@ -26,7 +26,7 @@ from millbase.errors import InputError
 from millbase.files import glob_files
 from millbase.log import get_logger
 from millbase.metrics import MetricsWriter
-from millbase.process import available_cores
+from millbase.process import available_cores, keep_freed_memory
 from millbase.progress import progress
 from millbase.seeds import seed_everything
 from training.load import tokenizer_digest
@@ -91,6 +91,7 @@ class Stage(ABC, Generic[C]):
     def run(self, out: str | Path) -> Path:
         """Train and write the artifact `out`; goes on from the last checkpoint of an interrupted run."""
         config = self.config
+        keep_freed_memory()
         with create_artifact(out, kind=self.kind, config=config, inputs=self.inputs(), seed=config.seed) as art:
             with _quiet_libraries(), _threads(config.threads):
                 self._run(art)

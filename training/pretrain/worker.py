@@ -23,7 +23,7 @@ from millbase.config import load_config
 from millbase.errors import StageError, UserError
 from millbase.log import get_logger
 from millbase.metrics import MetricsWriter
-from millbase.process import die_with_parent
+from millbase.process import die_with_parent, keep_freed_memory
 from training.load import tokenizer_digest
 from training.pretrain import runtime
 from training.pretrain.checkpoint import RunState, check_safe, latest_checkpoint, step_directory
@@ -38,6 +38,7 @@ LOGIT_TOLERANCE = 1e-4
 def main() -> None:
     """Train, export, and leave `result.json` beside the run file."""
     die_with_parent()
+    keep_freed_memory()
     quiet()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", help="run.json written by training.pretrain.pretrain")

@@ -17,7 +17,7 @@ from millbase.artifacts import create_artifact
 from millbase.atomic import write_json
 from millbase.files import glob_files
 from millbase.launch import torchrun
-from millbase.process import available_cores
+from millbase.process import available_cores, keep_freed_memory
 from training.posttrain.ppo.config import PpoConfig
 from training.posttrain.ppo.distributed import Group, single_process
 from training.posttrain.ppo.trainer import PpoTrainer
@@ -55,6 +55,7 @@ def train_worker(config: PpoConfig, work: Path, scratch: Path, group: Group) -> 
     logging.set_verbosity_error()  # a new value head is meant to be new
     logging.disable_progress_bar()
     torch.set_num_threads(config.threads or max(1, available_cores() // config.processes))
+    keep_freed_memory()
     try:
         return PpoTrainer(config, work, scratch, group).run()
     finally:
