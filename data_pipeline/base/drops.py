@@ -18,8 +18,11 @@ STEPS = (
     "c4",
     "fineweb",
     "quality",
+    "url_dedup",
     "exact_dedup",
     "minhash_dedup",
+    "paragraph_dedup",
+    "substring_dedup",
     "decontaminate",
     "mixture",
 )

@@ -22,8 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from millbase.errors import StageError
-
 _FAN_IN = 128
 """Runs merged at once: files open at the same time."""
 _PARTS = 16
@@ -48,9 +46,8 @@ class Space:
         """An array of zeros in a file `name`, so that the kernel may take its memory back (see `release`)."""
         if 0 in shape or self.folder is None:
             return np.zeros(shape, dtype)
-        with disk_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            return np.memmap(self.folder / name, dtype=dtype, mode="w+", shape=shape)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return np.memmap(self.folder / name, dtype=dtype, mode="w+", shape=shape)
 
     def rows(self, bytes_per_row: int) -> int:
         """How many rows of this size to work on at a time."""
@@ -62,23 +59,6 @@ def release(array: np.ndarray) -> None:
     backing = getattr(array, "_mmap", None)
     if isinstance(backing, mmap.mmap):
         backing.madvise(mmap.MADV_DONTNEED)
-
-
-class disk_errors:  # noqa: N801 (used as a statement)
-    """Tells a full or failing disk in the user's words."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError):
-            raise StageError(
-                f"cannot write intermediate files to {str(self.folder)!r}: {error.strerror or error}; make room there "
-                "and start the same command again, which goes on where it stopped"
-            ) from None
 
 
 def pack(*columns: np.ndarray) -> np.ndarray:
@@ -190,12 +170,11 @@ class Sorter:
         self._write_runs(iter([records]))
 
     def _write_runs(self, pieces: Iterator[np.ndarray]) -> None:
-        with disk_errors(self._folder()):
-            file, name = tempfile.mkstemp(suffix=".run", dir=self._folder())
-            self._runs.append(Path(name))
-            with open(file, "wb") as run:
-                for records in pieces:
-                    run.write(np.ascontiguousarray(records).data)
+        file, name = tempfile.mkstemp(suffix=".run", dir=self._folder())
+        self._runs.append(Path(name))
+        with open(file, "wb") as run:
+            for records in pieces:
+                run.write(np.ascontiguousarray(records).data)
 
     def _folder(self) -> Path:
         if self.space.folder is not None:

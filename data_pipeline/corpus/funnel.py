@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 _FINGERPRINT = "minhash_dedup"
+_AFTER = ("paragraph_dedup", "substring_dedup", "decontaminate", "mixture")
 
 
 def funnel_rows(steps: list[str], read: int, reasons: Mapping[str, Counter[str]]) -> list[dict[str, Any]]:
     """One row a step in pipeline order: `step, read, dropped, kept, reasons` (most frequent reason first)."""
     if _FINGERPRINT in reasons and _FINGERPRINT not in steps:
         # fingerprints are taken even where near-duplicates are kept, and taking one can fail on a page
-        place = min(steps.index(step) if step in steps else len(steps) for step in ("decontaminate", "mixture"))
+        place = min(steps.index(step) if step in steps else len(steps) for step in _AFTER)
         steps = [*steps[:place], _FINGERPRINT, *steps[place:]]
     unknown = set(reasons) - set(steps)
     assert not unknown, f"documents dropped by steps that are not in the pipeline: {unknown}"

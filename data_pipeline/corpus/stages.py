@@ -8,24 +8,25 @@ from datatrove.pipeline.base import PipelineStep
 
 from data_pipeline.base import CorpusStep, DropLog
 from data_pipeline.corpus.config import CorpusConfig
-from data_pipeline.decontaminate import ContaminationFinder
-from data_pipeline.dedup import Fingerprint
+from data_pipeline.decontaminate import ContaminationFinder, prepare_index
+from data_pipeline.dedup import Fingerprint, fingerprint_fields
 from data_pipeline.extract import Extractor
 from data_pipeline.heuristics import C4Filter, FineWebFilter, GopherQualityFilter, GopherRepetitionFilter
 from data_pipeline.language import LanguageFilter
-from data_pipeline.read import WarcReader, WarcSource
+from data_pipeline.read import InputFile, InputReader
 from data_pipeline.score import QualityFilter
 from data_pipeline.url import UrlFilter
+from data_pipeline.url.step import prepare_lists
 from data_pipeline.write import TaskWriter
 
 
-def pipeline_steps(config: CorpusConfig, files: list[WarcSource], scratch: Path) -> list[PipelineStep]:
+def pipeline_steps(config: CorpusConfig, files: list[InputFile], scratch: Path) -> list[PipelineStep]:
     """The pipeline every task runs: from WARC records to the task's files under `scratch/tasks`."""
     log = DropLog()
-    reader = WarcReader(files, config.read, log)
+    reader = InputReader(files, config.read, log)
     steps = document_steps(config, scratch, log)
     writer = TaskWriter(
-        scratch / "tasks", reader, steps, log, signature_size(config), max_error_share=config.max_error_share
+        scratch / "tasks", reader, steps, log, fingerprint_fields(config.dedup), max_error_share=config.max_error_share
     )
     return [reader, *steps, writer]
 
@@ -47,15 +48,23 @@ def document_steps(config: CorpusConfig, scratch: Path, log: DropLog) -> list[Co
     return [step for step in steps if step is not None]
 
 
+def prepare_steps(config: CorpusConfig, scratch: Path) -> None:
+    """Leave in `scratch` what the steps share: lists and indexes that are made once, not by every worker.
+
+    Raises InputError when a list or an evaluation set is missing or damaged.
+    """
+    if config.url.enabled:
+        prepare_lists(config.url, scratch)
+    if config.decontaminate.enabled:
+        prepare_index(config.decontaminate, scratch)
+
+
 def active_steps(config: CorpusConfig) -> list[str]:
     """Names of the steps that can drop something, in pipeline order; they are the rows of the funnel."""
     names = ["read", *(step.step_name for step in document_steps(config, Path(), DropLog()))]
     names = [name for name in names if name not in (ContaminationFinder.step_name, Fingerprint.step_name)]  # see below
-    names += ["exact_dedup"] * config.dedup.exact + ["minhash_dedup"] * config.dedup.near
+    dedup = config.dedup
+    names += ["url_dedup"] * dedup.url + ["exact_dedup"] * dedup.exact + ["minhash_dedup"] * dedup.near
+    names += ["paragraph_dedup"] * dedup.paragraphs.enabled + ["substring_dedup"] * dedup.substrings.enabled
     names += ["decontaminate"] * config.decontaminate.enabled
     return names + ["mixture"] * config.full_mixture.enabled
-
-
-def signature_size(config: CorpusConfig) -> int | None:
-    """Entries of a MinHash signature; None without near-duplicate removal."""
-    return config.dedup.minhash.permutations if config.dedup.near else None

@@ -27,7 +27,7 @@ GROUPS = {
     "language": ("language",),
     "heuristics": ("gopher_repetition", "gopher_quality", "c4", "fineweb"),
     "quality": ("quality",),
-    "dedup": ("exact_dedup", "minhash_dedup"),
+    "dedup": ("url_dedup", "exact_dedup", "minhash_dedup", "paragraph_dedup", "substring_dedup"),
 }
 _GROUP_OF = {step: group for group, steps in GROUPS.items() for step in steps}
 _EXAMPLES = 5

@@ -1,7 +1,6 @@
-"""Removal of copies: exact ones by hash, near ones by MinHash, over all documents of the corpus."""
+"""Removal of duplicates over the whole corpus: addresses, texts, near-duplicates, paragraphs, runs of words."""
 
 from data_pipeline.dedup.config import DedupConfig
-from data_pipeline.dedup.decide import exact_duplicates, near_duplicates
-from data_pipeline.dedup.step import Fingerprint
+from data_pipeline.dedup.step import Fingerprint, fingerprint_fields
 
-__all__ = ["DedupConfig", "Fingerprint", "exact_duplicates", "near_duplicates"]
+__all__ = ["DedupConfig", "Fingerprint", "fingerprint_fields"]

@@ -96,6 +96,11 @@ def character_codes(lowercase: bool, fold_digits: bool) -> np.ndarray:
     return np.asarray(codes, dtype=np.uint32)
 
 
+def word_pattern() -> re.Pattern[str]:
+    """Finds the words of a text that is normalised already, or compared as it stands."""
+    return _WORD
+
+
 class WordHasher:
     """Turns texts into arrays of word hashes under the normalisation of a `MinHashConfig`."""
 

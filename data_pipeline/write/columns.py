@@ -62,17 +62,18 @@ def replace_texts(table: pa.Table, edits: Mapping[int, EditLike], first: int = 0
     for row, edit in here.items():
         texts[row - first] = edit.text
         removed[row - first] = (removed[row - first] or 0) + edit.removed
-    table = _set(table, "text", texts)
-    return _set(table, "decontaminated_characters", removed)
+    table = set_column(table, "text", texts)
+    return set_column(table, "decontaminated_characters", removed)
 
 
 def mark_copies(table: pa.Table, copies: np.ndarray) -> pa.Table:
     """`table` with `copies`, int32 [rows], multiplied with those it has."""
     before = pc.fill_null(table["copies"], 1).to_numpy()
-    return _set(table, "copies", before * copies)
+    return set_column(table, "copies", before * copies)
 
 
-def _set(table: pa.Table, name: str, values: object) -> pa.Table:
+def set_column(table: pa.Table, name: str, values: object) -> pa.Table:
+    """`table` with other values in a column that it has."""
     place = table.schema.get_field_index(name)
     field = table.schema.field(name)
     return table.set_column(place, field, pa.array(values, field.type))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 _CORPUS = [
@@ -13,6 +15,8 @@ _CORPUS = [
     pa.field("date", pa.string()),
     pa.field("language", pa.string()),
     pa.field("language_score", pa.float32()),
+    pa.field("second_language", pa.string()),
+    pa.field("second_language_share", pa.float32()),
     pa.field("quality", pa.struct([pa.field("score", pa.float32())])),
     pa.field("source", pa.string(), nullable=False),
     pa.field("warc_file", pa.string(), nullable=False),
@@ -20,6 +24,11 @@ _CORPUS = [
     pa.field("warc_length", pa.int64(), nullable=False),
     pa.field("decontaminated_characters", pa.int32()),
     pa.field("copies", pa.int32()),
+    pa.field("removed_characters", pa.int64()),
+    pa.field(
+        "removed_spans",
+        pa.list_(pa.struct([("step", pa.string()), ("start", pa.int64()), ("end", pa.int64())])),
+    ),
 ]
 
 _DROPPED = [
@@ -51,14 +60,13 @@ def corpus_schema() -> pa.Schema:
 
     `warc_offset` and `warc_length` are bytes in the file as stored (in the uncompressed stream for a file compressed as
     one piece); `date` is the capture time as the WARC record gives it; `decontaminated_characters` were removed because
-    they stand in an evaluation set; `copies` says how often training is to read the document, once where it is null.
+    they stand in an evaluation set; `copies` says how often training is to read the document, once where it is null;
+    `removed_characters` went because other documents hold them, and `removed_spans` says where they stood in the text
+    as the step found it (spans of different steps may overlap).
     """
     return pa.schema(_CORPUS)
 
 
-def kept_schema(permutations: int | None) -> pa.Schema:
+def kept_schema(fingerprints: Sequence[pa.Field]) -> pa.Schema:
     """Columns of a task's kept documents: the corpus's, plus what the global part compares."""
-    extra = [_POSITION, pa.field("exact_hash", pa.binary(16), nullable=False), _CONTAMINATION]
-    if permutations is not None:
-        extra.append(pa.field("signature", pa.list_(pa.uint32(), permutations), nullable=False))
-    return pa.schema([*_CORPUS, *extra])
+    return pa.schema([*_CORPUS, _POSITION, _CONTAMINATION, *fingerprints])

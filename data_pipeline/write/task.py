@@ -13,7 +13,7 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from data_pipeline.base import CorpusStep, DropLog
-from data_pipeline.read.step import WarcReader
+from data_pipeline.read import InputReader
 from data_pipeline.write.schema import TASK_DROPPED_SCHEMA, kept_schema
 from millbase.atomic import atomic_write
 from millbase.errors import StageError
@@ -35,19 +35,19 @@ class TaskWriter(PipelineStep):
     def __init__(
         self,
         folder: Path,
-        reader: WarcReader,
+        reader: InputReader,
         steps: list[CorpusStep],
         log: DropLog,
-        permutations: int | None,
+        fingerprints: Sequence[pa.Field],
         max_error_share: float,
     ) -> None:
         super().__init__()
         self.folder, self.reader, self.steps, self.log = folder, reader, steps, log
-        self.permutations, self.max_error_share = permutations, max_error_share
+        self.fingerprints, self.max_error_share = fingerprints, max_error_share
 
     def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Write every document of `data`, pass it on, and at the end write the dropped ones and the counts."""
-        schema = kept_schema(self.permutations)
+        schema = kept_schema(self.fingerprints)
         kept = 0
         batch: list[Document] = []
         with atomic_write(self.folder / f"{rank:05d}.kept.arrow", "wb") as file:
