@@ -3,6 +3,7 @@
 #   make demo      install into .venv, then run the whole chain on the synthetic web (report: runs/demo/report/index.html)
 #   make test      install, then lint, types, import rules and the fast tests (under 15 minutes on two cores)
 #   make test-all  the same with the slow tests
+#   make bench     every benchmark, --quick (benchmarks/README.md)
 #
 # PYTHON=python3.12 make ... chooses the interpreter, VENV=dir the environment.
 
@@ -12,7 +13,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 OUT    ?= runs/demo
 
-.PHONY: install demo test test-all lint clean
+.PHONY: install demo test test-all bench lint clean
 
 install: $(STAMP)
 
@@ -38,6 +39,11 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+
+bench: $(STAMP)
+	@status=0; for script in benchmarks/*.py; do \
+		echo "== $$script --quick"; $(BIN)/python $$script --quick || status=1; \
+	done; exit $$status
 
 clean:
 	rm -rf $(VENV) runs .mypy_cache .pytest_cache .ruff_cache
