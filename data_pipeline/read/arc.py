@@ -82,7 +82,7 @@ class ArcFile:
         """Records of a stream; where `size` is known, it is searched for the next record after damage."""
         offset = 0
         while True:
-            start, header, error, got = offset, None, None, 0
+            start, header, error, got, cut = offset, None, None, 0, False
             try:
                 line = stream.readline(_LINE_BYTES)
                 if not line.strip(b"\r\n\0"):
@@ -95,7 +95,7 @@ class ArcFile:
                     block = stream.read(min(header.length, self.max_bytes + 1))
                     got += len(block) + _skip(stream, header.length - len(block))
             except (OSError, EOFError, zlib.error) as broken:
-                error, size = str(broken), None
+                error, size, cut = str(broken), None, isinstance(broken, EOFError)
             offset = start + got
             if header is not None and error is None and got == header.end + header.length:
                 yield from self._record(header, block, start, got)
@@ -105,7 +105,8 @@ class ArcFile:
                 newline = find_start(stream, start, b"\n", lambda _, found: _parse(found[1:]) is not None)
                 following = None if newline is None else newline + 1
             stop = following if following is not None else max(offset, start) if size is None else size
-            cut = following is None and (header is not None or not line.endswith(b"\n"))
+            if error is None:
+                cut = following is None and (header is not None or not line.endswith(b"\n"))
             yield Damage(
                 start, stop - start, "truncated" if cut else "damaged", error or _fault(header, got), _url(header)
             )

@@ -29,6 +29,7 @@ from millbase.errors import InputError
 _PLAIN_MAGIC = b"WARC/1."
 _MAGIC_NAMES = {b"filedesc:": "an ARC file", b"%PDF": "a PDF", b"<": "HTML or XML", b"{": "JSON", b"PK": "a ZIP file"}
 _KINDS = {int(getattr(WarcRecordType, kind)): kind for kind in ("response", "revisit", "conversion")}
+_PADDING = 1024
 _CONTENT_LENGTH = re.compile(rb"(?im)^content-length:[ \t]*(\d{1,18})\b")
 
 
@@ -101,7 +102,8 @@ class WarcFile:
             following = _find_record(file, max(last, start) + 1, resync) if size is not None and resync else None
             stop = following if following is not None else end
             cut = following is None and resync is not None and _is_cut(file, last, resync)
-            yield Damage(last, max(stop - last, 0), "truncated" if cut else "damaged", failure)
+            if stop - last > _PADDING or size is None or not _is_blank(file, last, stop):
+                yield Damage(last, max(stop - last, 0), "truncated" if cut else "damaged", failure)
             if following is None:
                 return
             start = following
@@ -212,6 +214,12 @@ def _is_cut(file: Any, offset: int, magic: bytes) -> bool:
     file.seek(offset)
     head: bytes = file.read(BLOCK)
     return head[: len(magic)] == magic[: len(head)] and b"\r\n\r\n" not in head
+
+
+def _is_blank(file: Any, start: int, stop: int) -> bool:
+    """Whether nothing is lost in a stretch: some writers put more or fewer blank lines between records than two."""
+    file.seek(start)
+    return not file.read(max(stop - start, 0)).strip(b"\r\n\0")
 
 
 def _find_record(file: Any, start: int, magic: bytes) -> int | None:

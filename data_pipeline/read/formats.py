@@ -36,6 +36,8 @@ class InputFile:
     format: Format = "auto"
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     text_documents: Literal["file", "line"] = "file"
+    about_bytes: int | None = None
+    """Its size where that is a guess not worth asking for."""
 
 
 def open_records(file: InputFile, config: ReadConfig) -> RecordFile:

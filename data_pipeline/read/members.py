@@ -49,7 +49,7 @@ def inflate_bounded(inflate: Any, data: bytes) -> Iterator[bytes]:
         if out:
             yield out
         data = inflate.unconsumed_tail
-        if not data and (len(out) < 4 * BLOCK or inflate.eof):
+        if inflate.eof or (not data and len(out) < 4 * BLOCK):
             return
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -52,9 +53,13 @@ class TableFile:
         """Number of rows (0 when not known before the end) and record batches."""
         stream = pa.PythonFile(file, mode="r")
         if self.kind == "parquet":
-            parquet = pq.ParquetFile(stream)
+            parquet = pq.ParquetFile(stream, page_checksum_verification=True)
             names = self._names(parquet.schema_arrow.names)
-            return parquet.metadata.num_rows, parquet.iter_batches(batch_size=_ROWS, columns=names, use_threads=False)
+            groups = (  # one by one: a damaged group must not take rows before it along
+                parquet.iter_batches(batch_size=_ROWS, row_groups=[group], columns=names, use_threads=False)
+                for group in range(parquet.num_row_groups)
+            )
+            return parquet.metadata.num_rows, itertools.chain.from_iterable(groups)
         try:
             reader = pa.ipc.open_file(stream)
         except pa.ArrowInvalid:

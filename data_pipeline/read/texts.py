@@ -16,6 +16,8 @@ from data_pipeline.read.items import Damage, TextRecord
 from millbase.errors import InputError
 
 _SKIP = 1 << 20
+_GIVE_UP_LINES = 1000
+"""So many lines without text at the beginning of a file are no accident."""
 
 
 class JsonLinesFile:
@@ -29,22 +31,24 @@ class JsonLinesFile:
     def records(self) -> Iterator[TextRecord | Damage]:
         """Every line, in file order. Raises InputError when no line holds a text under the configured key."""
         texts = failures = 0
-        first: TextRecord | None = None
         for offset, length, line in _lines(self.path, self.fetch, self.max_bytes):
             if isinstance(line, Damage):
                 yield line
                 continue
             record = self._record(offset, length, line)
-            if record.drop is not None and record.drop.reason in ("bad_json", "no_text"):
-                failures += 1
-                first = first or record
-            else:
+            if record.drop is None or record.drop.reason not in ("bad_json", "no_text"):
                 texts += 1
+            else:
+                failures += 1
+                if failures == 1:
+                    first = record
+                if failures == _GIVE_UP_LINES and not texts:
+                    break
             yield record
-        if first is not None and first.drop is not None and not texts:
+        if failures and not texts:
             raise InputError(
-                f"{self.path!r} holds no text under {self.columns.text!r} in any of its {failures} lines (at offset "
-                f"{first.offset}: {first.drop.detail}); set the source's columns.text, or its format"
+                f"{self.path!r} holds no text under {self.columns.text!r} in any of its first {failures} lines (at "
+                f"offset {first.offset}: {first.drop and first.drop.detail}); set the source's columns.text, or format"
             )
 
     def _record(self, offset: int, length: int, line: bytes) -> TextRecord:
