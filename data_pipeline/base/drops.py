@@ -17,6 +17,7 @@ STEPS = (
     "gopher_quality",
     "c4",
     "fineweb",
+    "refinedweb",
     "quality",
     "url_dedup",
     "exact_dedup",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,26 +10,50 @@ from data_pipeline.decontaminate.config import DecontaminateConfig
 from data_pipeline.dedup.config import DedupConfig
 from data_pipeline.executors.config import ExecutorConfig
 from data_pipeline.extract.config import ExtractConfig
-from data_pipeline.heuristics import C4Config, FineWebConfig, GopherQualityConfig, GopherRepetitionConfig
+from data_pipeline.fetch.config import CrawlConfig
+from data_pipeline.heuristics import (
+    C4Config,
+    Compat,
+    FineWebConfig,
+    GopherQualityConfig,
+    GopherRepetitionConfig,
+    RefinedWebConfig,
+    spread_compat,
+)
 from data_pipeline.language.config import LanguageConfig
 from data_pipeline.mixture.config import MixtureConfig
-from data_pipeline.read.config import ReadConfig
+from data_pipeline.read.config import ColumnsConfig, Format, ReadConfig
 from data_pipeline.score import QualityFilterConfig
 from data_pipeline.url.config import UrlConfig
 from millbase.config import Config
 
 
 class SourceConfig(Config):
-    """One named set of WARC files."""
+    """One named set of input files: `inputs`, or the files of a crawl's dump by its name."""
 
     name: str = Field(default="web", min_length=1)
     """Goes into the `source` column; weights and later token shards refer to it."""
-    inputs: str | list[str]
-    """Path or glob of WARC files, or a list of them; local or any URL fsspec knows."""
+    inputs: str | list[str] | None = None
+    """Path or glob of input files, or a list of them; local, `https://`, `s3://` or any URL fsspec knows."""
+    crawl: CrawlConfig | None = None
+    """Files of a dump of CommonCrawl, all or a sample, instead of `inputs`."""
+    format: Format = "auto"
+    """`auto` goes by the first bytes and the name of each file. WET files are `warc`. Documents of Parquet, Arrow,
+    JSONL, text and WET files are taken as they are, without extraction."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """Names of columns and keys in Parquet, Arrow and JSONL files."""
+    text_documents: Literal["file", "line"] = "file"
+    """What is one document in a plain text file."""
     dump: str = ""
-    """Goes into the `dump` column, such as CC-MAIN-2024-10."""
+    """Goes into the `dump` column, such as CC-MAIN-2024-10; the name of `crawl` where it is empty."""
     weight: float | None = Field(default=None, gt=0)
     """Share of the corpus relative to the other sources' weights, as `mixture.weights`; null keeps everything."""
+
+    @model_validator(mode="after")
+    def _files_are_named_once(self) -> Self:
+        if (self.inputs is None) == (self.crawl is None):
+            raise ValueError(f"source {self.name!r} needs inputs or crawl, one of them")
+        return self
 
 
 class CorpusConfig(Config):
@@ -53,6 +77,11 @@ class CorpusConfig(Config):
     """C4's rules."""
     fineweb: FineWebConfig = FineWebConfig()
     """FineWeb's rules."""
+    refinedweb: RefinedWebConfig = RefinedWebConfig()
+    """RefinedWeb's cleaning of lines."""
+    compat: Compat | None = None
+    """`datatrove`: limits, words and sentences of datatrove's FineWeb recipe in every heuristic that does not set its own
+    `compat`; much slower."""
     quality: QualityFilterConfig = QualityFilterConfig()
     """Quality classifier."""
     dedup: DedupConfig = DedupConfig()
@@ -74,6 +103,11 @@ class CorpusConfig(Config):
     """Where the files are read: processes of this machine, Slurm or Ray. The result does not depend on it."""
     seed: int = Field(default=0, ge=0)
     """Chooses the documents of sources that are sampled down."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spread_compat(cls, values: Any) -> Any:
+        return spread_compat(values)
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -11,7 +11,7 @@ from data_pipeline.corpus.config import CorpusConfig
 from data_pipeline.decontaminate import ContaminationFinder, prepare_index
 from data_pipeline.dedup import Fingerprint, fingerprint_fields
 from data_pipeline.extract import Extractor
-from data_pipeline.heuristics import C4Filter, FineWebFilter, GopherQualityFilter, GopherRepetitionFilter
+from data_pipeline.heuristics import heuristic_steps
 from data_pipeline.language import LanguageFilter
 from data_pipeline.read import InputFile, InputReader
 from data_pipeline.score import QualityFilter
@@ -37,10 +37,7 @@ def document_steps(config: CorpusConfig, scratch: Path, log: DropLog) -> list[Co
         UrlFilter(config.url, scratch, log) if config.url.enabled else None,
         Extractor(config.extract, log),
         LanguageFilter(config.language, log) if config.language.enabled else None,
-        GopherRepetitionFilter(config.gopher_repetition, log) if config.gopher_repetition.enabled else None,
-        GopherQualityFilter(config.gopher_quality, log) if config.gopher_quality.enabled else None,
-        C4Filter(config.c4, log) if config.c4.enabled else None,
-        FineWebFilter(config.fineweb, log) if config.fineweb.enabled else None,
+        *heuristic_steps(config, log),
         QualityFilter(config.quality, log) if config.quality.model is not None else None,
         ContaminationFinder(config.decontaminate, scratch, log) if config.decontaminate.enabled else None,
         Fingerprint(config.dedup, log),

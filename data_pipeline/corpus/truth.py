@@ -1,7 +1,7 @@
 """Precision and recall of each step against a truth file that says which step should drop each page.
 
 The truth is one JSON a line: `url`, `warc_file`, `expected_step` (null: must be kept) and, for copies of one page,
-`dedup_group`. Of a group any one member may survive. The four heuristics are measured together, and so are the two
+`dedup_group`. Of a group any one member may survive. The heuristics are measured together, and so are the two
 deduplication steps, for the truth cannot say which of them should speak first.
 """
 
@@ -25,7 +25,7 @@ GROUPS = {
     "url": ("url",),
     "extract": ("extract",),
     "language": ("language",),
-    "heuristics": ("gopher_repetition", "gopher_quality", "c4", "fineweb"),
+    "heuristics": ("gopher_repetition", "gopher_quality", "c4", "fineweb", "refinedweb"),
     "quality": ("quality",),
     "dedup": ("url_dedup", "exact_dedup", "minhash_dedup", "paragraph_dedup", "substring_dedup"),
 }

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from datatrove.data import Document
 from datatrove.utils.text import TERMINAL_PUNCTUATION
 from pydantic import Field, model_validator
 
 from data_pipeline.base import DropLog, Measure
+from data_pipeline.base.rules import RuleFilter, at_least, at_most
 from data_pipeline.heuristics.compat import Compat, fill_published, sentence_counter
 from data_pipeline.heuristics.languages import language_of
-from data_pipeline.heuristics.rules import RuleFilter, at_least, at_most
 from data_pipeline.heuristics.tokenise import count_sentences
 from data_pipeline.native import kernels
 from data_pipeline.native.characters import line_word_pattern
@@ -22,6 +22,7 @@ from millbase.config import Config
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 _END_PUNCTUATION = (".", "?", "!", '"', "'")
 _END_ANYWHERE = (*_END_PUNCTUATION, *sorted(TERMINAL_PUNCTUATION), *"”’»)]」』）")
+_NOTICE = ("enable", "disabled", "turn on", "activate", "your browser")
 _POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 
 
@@ -44,12 +45,12 @@ class C4Config(Config):
     """Remove lines with a longer word; null keeps all."""
     drop_lorem_ipsum: bool = True
     """Drop documents that hold `lorem ipsum`."""
-    drop_curly_bracket: bool = True
-    """Drop documents that hold `{` anywhere, as C4 did. This loses half of all programming pages."""
-    max_curly_bracket_lines: float | None = Field(default=None, ge=0, le=1)
-    """Largest share of lines with `{`; null for no limit."""
-    remove_javascript_lines: bool = True
-    """Remove lines that mention JavaScript."""
+    drop_curly_bracket: bool = False
+    """Drop documents that hold `{` anywhere, as C4 did. This loses half of all pages about programming."""
+    max_curly_bracket_lines: float | None = Field(default=0.5, ge=0, le=1)
+    """Largest share of lines with `{`; null for no limit. Human-reviewed documentation pages reach 0.4."""
+    remove_javascript_lines: bool | Literal["notices"] = "notices"
+    """Remove lines that mention JavaScript: all of them (C4), or only those that ask to turn it on."""
     remove_policy_lines: bool = True
     """Remove lines about cookies, privacy policies and terms of use."""
 
@@ -127,8 +128,8 @@ def native_rules(config: C4Config) -> Any:
         require_terminal_punctuation=config.require_terminal_punctuation,
         drop_lorem_ipsum=config.drop_lorem_ipsum,
         drop_curly_bracket=config.drop_curly_bracket,
-        remove_javascript_lines=config.remove_javascript_lines,
         remove_policy_lines=config.remove_policy_lines,
+        javascript={False: 0, "notices": 1, True: 2}[config.remove_javascript_lines],
         scripts=config.compat is None,
         min_words_per_line=config.min_words_per_line or 0,
         max_word_length=config.max_word_length or 0,
@@ -149,7 +150,7 @@ def plain_clean(text: str, config: C4Config, sentences_in: Callable[[str], int] 
         fatal = lorem and config.drop_lorem_ipsum  # such a line ends the document: no rule removes it before
         if fatal:
             reason = reason or "lorem_ipsum"
-        if not fatal and config.remove_javascript_lines and "javascript" in lowered:
+        if not fatal and "javascript" in lowered and _is_removed(lowered, config):
             continue
         if curly and config.drop_curly_bracket:
             fatal, reason = True, reason or "curly_bracket"
@@ -160,6 +161,12 @@ def plain_clean(text: str, config: C4Config, sentences_in: Callable[[str], int] 
         sentences += sentences_in(trimmed)
         kept.append(trimmed)
     return Cleaned(reason, len(kept), lorem_lines, curly_lines, sentences, None if reason else "\n".join(kept).strip())
+
+
+def _is_removed(lowered: str, config: C4Config) -> bool:
+    """Whether a line that mentions JavaScript goes."""
+    asks = config.remove_javascript_lines == "notices" and any(phrase in lowered for phrase in _NOTICE)
+    return config.remove_javascript_lines is True or asks
 
 
 def _trim(line: str, config: C4Config) -> str | None:

@@ -14,10 +14,10 @@ from datatrove.data import Document
 from pydantic import Field, model_validator
 
 from data_pipeline.base import DropLog, Measure
+from data_pipeline.base.rules import RuleFilter, at_least, at_most
 from data_pipeline.heuristics.compat import Compat, datatrove_words, fill_published
 from data_pipeline.heuristics.languages import UNKNOWN, LanguageSettings, language_of
 from data_pipeline.heuristics.lines import line_marks, white_space_words
-from data_pipeline.heuristics.rules import RuleFilter, at_least, at_most
 from data_pipeline.heuristics.tokenise import TokensLike, tokens_of, word_set
 from millbase.config import Config
 

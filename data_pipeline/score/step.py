@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from datatrove.data import Document
 from pydantic import Field
 
-from data_pipeline.base import CorpusStep, Drop, DropLog
+from data_pipeline.base import DropLog, Measure
+from data_pipeline.base.rules import RuleFilter, at_least
 from millbase.config import Config
 
 if TYPE_CHECKING:
@@ -21,11 +23,12 @@ class QualityFilterConfig(Config):
     model: str | None = None
     """Directory of a `quality-model` artifact; null switches the step off."""
     min_score: float | None = Field(default=None, ge=0.0, le=1.0)
-    """Documents that score less are dropped; null takes the threshold chosen when the model was trained."""
+    """Documents that score less are dropped; null takes the threshold chosen when the model was trained, 0 keeps all
+    and leaves the choice to `llmill corpus filter`."""
 
 
-class QualityFilter(CorpusStep):
-    """Sets the `quality` column and drops documents that score below the threshold."""
+class QualityFilter(RuleFilter):
+    """Sets `quality.score` and `quality.bucket`, and drops documents that score below the threshold."""
 
     name = "⭐ Quality"
     step_name = "quality"
@@ -37,13 +40,12 @@ class QualityFilter(CorpusStep):
         self.model = config.model
         self.min_score = config.min_score
 
-    def judge(self, document: Document) -> Drop | None:
-        """The reason is `low_score`."""
+    def rules(self, document: Document) -> Iterator[Measure]:
+        """`low_score`."""
         model = load_quality_model(self.model)
-        score = round(float(model.score([document.text])[0]), 6)
-        document.metadata["quality"] = {"score": score}
-        threshold = self.min_score if self.min_score is not None else model.threshold
-        return Drop("low_score", score, threshold) if score < threshold else None
+        score = round(float(model.score([document.text], [document.metadata.get("url") or ""])[0]), 6)
+        document.metadata.setdefault("quality", {}).update(score=score, bucket=model.bucket(score))
+        yield at_least("low_score", score, self.min_score if self.min_score is not None else model.threshold)
 
 
 @functools.cache

@@ -17,6 +17,9 @@ using Line = std::vector<Py_UCS4>;
 const char* const POLICY[] = {"terms of use", "privacy policy", "cookie policy",
                               "uses cookies", "use of cookies", "use cookies"};
 
+// What lines say that ask for JavaScript, unlike those that teach it.
+const char* const NOTICE[] = {"enable", "disabled", "turn on", "activate", "your browser"};
+
 bool is_space(Py_UCS4 c) { return ((*classes)[c] & SPACE) != 0; }
 
 // Whether the lower-cased line holds an ASCII phrase. Simple lower-casing agrees with str.lower() for every phrase that
@@ -33,6 +36,11 @@ bool mentions(const Line& line, const char* phrase) {
         if (k == size) return true;
     }
     return false;
+}
+
+template <size_t N>
+bool mentions_any(const Line& line, const char* const (&phrases)[N]) {
+    return std::any_of(phrases, phrases + N, [&](const char* phrase) { return mentions(line, phrase); });
 }
 
 bool starts_with(const Line& line, size_t at, const char* phrase) {
@@ -141,15 +149,15 @@ bool keep_line(Line& line, const C4Rules& rules, C4Result& result) {
     const bool lorem = mentions(line, "lorem ipsum");
     bool fatal = lorem && rules.drop_lorem_ipsum;  // such a line ends the document: no rule removes it before
     if (fatal && result.verdict == C4Result::KEPT) result.verdict = C4Result::LOREM_IPSUM;
-    if (!fatal && rules.remove_javascript_lines && mentions(line, "javascript")) return false;
+    if (!fatal && rules.javascript != C4Rules::KEEP && mentions(line, "javascript") &&
+        (rules.javascript == C4Rules::EVERY || mentions_any(line, NOTICE)))
+        return false;
     const bool curly = std::find(line.begin(), line.end(), '{') != line.end();
     if (curly && rules.drop_curly_bracket) {
         fatal = true;
         if (result.verdict == C4Result::KEPT) result.verdict = C4Result::CURLY_BRACKET;
     }
-    if (!fatal && rules.remove_policy_lines)
-        for (const char* phrase : POLICY)
-            if (mentions(line, phrase)) return false;
+    if (!fatal && rules.remove_policy_lines && mentions_any(line, POLICY)) return false;
     result.lorem_lines += lorem;
     result.curly_lines += curly;
     return true;

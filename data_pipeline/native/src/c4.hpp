@@ -6,8 +6,8 @@
 namespace llmill {
 
 struct C4Rules {
-    bool remove_citations, require_terminal_punctuation, drop_lorem_ipsum, drop_curly_bracket, remove_javascript_lines,
-        remove_policy_lines;
+    bool remove_citations, require_terminal_punctuation, drop_lorem_ipsum, drop_curly_bracket, remove_policy_lines;
+    enum Javascript { KEEP, NOTICES, EVERY } javascript;  // which lines that mention JavaScript go
     bool scripts;               // words and final marks of every script; otherwise white space and ASCII marks
     size_t min_words_per_line;  // 0: no limit
     size_t max_word_length;     // 0: no limit

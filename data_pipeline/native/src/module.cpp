@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "c4.hpp"
+#include "fasttext.hpp"
 #include "lines.hpp"
 #include "minhash.hpp"
 #include "ngrams.hpp"
@@ -52,16 +53,21 @@ PYBIND11_MODULE(_kernels, m) {
 
     py::class_<C4Rules>(m, "C4Rules")
         .def(py::init([](bool remove_citations, bool require_terminal_punctuation, bool drop_lorem_ipsum,
-                         bool drop_curly_bracket, bool remove_javascript_lines, bool remove_policy_lines, bool scripts,
+                         bool drop_curly_bracket, bool remove_policy_lines, int javascript, bool scripts,
                          size_t min_words_per_line, size_t max_word_length) {
-                 return C4Rules{remove_citations,        require_terminal_punctuation, drop_lorem_ipsum,
-                                drop_curly_bracket,      remove_javascript_lines,      remove_policy_lines,
-                                scripts,                 min_words_per_line,           max_word_length};
+                 return C4Rules{remove_citations,
+                                require_terminal_punctuation,
+                                drop_lorem_ipsum,
+                                drop_curly_bracket,
+                                remove_policy_lines,
+                                static_cast<C4Rules::Javascript>(javascript),
+                                scripts,
+                                min_words_per_line,
+                                max_word_length};
              }),
              py::kw_only(), py::arg("remove_citations"), py::arg("require_terminal_punctuation"),
-             py::arg("drop_lorem_ipsum"), py::arg("drop_curly_bracket"), py::arg("remove_javascript_lines"),
-             py::arg("remove_policy_lines"), py::arg("scripts"), py::arg("min_words_per_line"),
-             py::arg("max_word_length"));
+             py::arg("drop_lorem_ipsum"), py::arg("drop_curly_bracket"), py::arg("remove_policy_lines"),
+             py::arg("javascript"), py::arg("scripts"), py::arg("min_words_per_line"), py::arg("max_word_length"));
     // (reason to drop or None, lines, lorem_lines, curly_lines, sentences, text left or None)
     m.def("c4_clean", [](py::str text, const C4Rules& rules) -> py::tuple {
         const C4Result r = c4_clean(std::move(text), rules);
@@ -82,4 +88,20 @@ PYBIND11_MODULE(_kernels, m) {
         .def("words", &NgramIndex::words)
         .def("find", &NgramIndex::find)
         .def("find_lines", &NgramIndex::find_lines);
+
+    py::class_<FastText>(m, "FastText")
+        .def(py::init<const std::string&>())
+        .def_property_readonly("labels", &FastText::labels)
+        .def(
+            "predict",
+            [](FastText& model, const py::str& text, size_t k) {
+                Py_ssize_t size = 0;
+                if (const char* utf8 = PyUnicode_AsUTF8AndSize(text.ptr(), &size))
+                    return model.predict({utf8, static_cast<size_t>(size)}, k);
+                PyErr_Clear();  // lone surrogates
+                PyObject* replaced = PyUnicode_AsEncodedString(text.ptr(), "utf-8", "replace");
+                if (!replaced) throw py::error_already_set();
+                return model.predict(std::string(py::reinterpret_steal<py::bytes>(replaced)), k);
+            },
+            py::arg("text"), py::arg("k") = 1);
 }

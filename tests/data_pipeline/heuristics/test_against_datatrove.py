@@ -155,7 +155,8 @@ def compare(texts: list[str], theirs: object, ours: object) -> Counter[str | Non
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, texts: list[str]) -> tuple[list[str], dict]:
     """Texts and fields of the configuration: our own code paths on scripts with blanks, or those of `compat` on all."""
     if request.param == "native":
-        return [text for text in texts if not set(alone()).intersection(text)], {}
+        single = set(alone())
+        return [text for text in texts if single.isdisjoint(text)], {}
     monkeypatch.setattr(compat, "_tokenizer", lambda language: SameWords())
     return texts, {"compat": "datatrove"}
 

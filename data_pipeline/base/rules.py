@@ -1,4 +1,4 @@
-"""What every heuristic is: a list of rules, each of which measures a document against a limit."""
+"""Steps made of rules, each of which measures a document against a limit: the heuristics, and others like them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from datatrove.data import Document
 
-from data_pipeline.base import CorpusStep, Drop, Measure
+from data_pipeline.base.drops import Drop, Measure
+from data_pipeline.base.step import CorpusStep
 
 
 class RuleFilter(CorpusStep):
