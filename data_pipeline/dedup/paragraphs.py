@@ -18,7 +18,7 @@ from data_pipeline.minhash import MinHashConfig
 from data_pipeline.minhash.words import WordHasher
 
 _LINE = re.compile(r"[^\n]+\n?")
-_BLOCK = re.compile(r"[^\n]+(?:\n(?![^\S\n]*\n)[^\n]+)*\n?")
+_BLOCK = re.compile(r"^[^\S\n]*\S[^\n]*(?:\n[^\S\n]*\S[^\n]*)*\n?", re.MULTILINE)
 _WORDS = WordHasher(MinHashConfig())
 
 
