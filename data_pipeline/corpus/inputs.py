@@ -1,4 +1,4 @@
-"""The WARC files of a configuration, and what the manifest records of them."""
+"""The input files of a configuration, and what the manifest records of them."""
 
 from __future__ import annotations
 
@@ -6,40 +6,75 @@ import os
 from itertools import takewhile
 from pathlib import Path
 
-import fsspec
-
-from data_pipeline.corpus.config import CorpusConfig
+from data_pipeline.corpus.config import CorpusConfig, SourceConfig
 from data_pipeline.decontaminate.evals import evaluation_files
-from data_pipeline.read import WarcSource
+from data_pipeline.fetch import FetchConfig, dump_files, input_size
+from data_pipeline.fetch.open import is_http, is_remote
+from data_pipeline.read import InputFile
 from millbase.artifacts import MANIFEST
 from millbase.errors import InputError
 from millbase.files import glob_files
 
+_DUMP_FILE_BYTES = {"warc": 1_000_000_000, "wet": 130_000_000}
+"""About what a file of CommonCrawl holds: asking for 90,000 sizes would take hours at a polite rate."""
+_MAX_QUESTIONS = 100
 
-def find_files(config: CorpusConfig) -> tuple[list[WarcSource], str]:
-    """Every WARC file in source order, then by name, and the folder their `warc_file` names are relative to.
 
-    Raises InputError when a pattern matches nothing or a file belongs to two sources.
+def find_files(config: CorpusConfig) -> tuple[list[InputFile], str]:
+    """Every input file in source order, then by name, and the folder their `warc_file` names are relative to.
+
+    Raises InputError when a pattern matches nothing, a file belongs to two sources, or a dump cannot be listed.
     """
-    found: dict[str, str] = {}
+    found: dict[str, SourceConfig] = {}
     for source in config.sources:
-        for path in glob_files(source.inputs, what=f"source {source.name!r}"):
-            path = path if "://" in path else os.path.abspath(path)
+        for path in _source_paths(source, config.read.fetch):
+            path = path if is_remote(path) else os.path.abspath(path)
             if path in found:
                 raise InputError(
-                    f"WARC file {path!r} is in source {found[path]!r} and in {source.name!r}; "
+                    f"input file {path!r} is in source {found[path].name!r} and in {source.name!r}; "
                     "narrow the inputs so that each file is in one source"
                 )
-            found[path] = source.name
-    root = common_folder(list(found))
-    dumps = {source.name: source.dump for source in config.sources}
-    files = [WarcSource(path, path.removeprefix(root), name, dumps[name]) for path, name in found.items()]
-    return files, root
+            found[path] = source
+    root = common_folder([_anchor(path, source) for path, source in found.items()])
+    return [_input_file(path, path.removeprefix(root), source) for path, source in found.items()], root
 
 
-def sorted_inputs(inputs: str | list[str]) -> str | list[str]:
+def _source_paths(source: SourceConfig, fetch: FetchConfig) -> list[str]:
+    if source.crawl is not None:
+        return dump_files(source.crawl, fetch)
+    patterns = [source.inputs] if isinstance(source.inputs, str) else list(source.inputs or [])
+    # a plain http address is checked when its size is asked for, at a polite rate
+    addresses = [pattern for pattern in patterns if is_http(pattern) and "*" not in pattern]
+    others = [pattern for pattern in patterns if pattern not in addresses]
+    files = glob_files(others, what=f"source {source.name!r}") if others or not addresses else []
+    return sorted({*addresses, *files})
+
+
+def _anchor(path: str, source: SourceConfig) -> str:
+    """What stands for a file in finding the common folder: files of a dump are named from its base, whichever the
+    sample."""
+    if source.crawl is None:
+        return path
+    base = source.crawl.base if is_remote(source.crawl.base) else os.path.abspath(source.crawl.base)
+    return f"{base.rstrip('/')}/listing"
+
+
+def _input_file(path: str, name: str, source: SourceConfig) -> InputFile:
+    return InputFile(
+        path,
+        name,
+        source.name,
+        source.dump or (source.crawl.dump if source.crawl is not None else ""),
+        format=source.format,
+        columns=source.columns,
+        text_documents=source.text_documents,
+        about_bytes=_DUMP_FILE_BYTES[source.crawl.files] if source.crawl is not None else None,
+    )
+
+
+def sorted_inputs(inputs: str | list[str] | None) -> str | list[str] | None:
     """`inputs` in an order of their own, for the record: files are read by name, however they are listed."""
-    return inputs if isinstance(inputs, str) else sorted(inputs)
+    return sorted(inputs) if isinstance(inputs, list) else inputs
 
 
 def common_folder(paths: list[str]) -> str:
@@ -49,17 +84,25 @@ def common_folder(paths: list[str]) -> str:
     return "".join(f"{parts[0]}/" for parts in common)
 
 
-def file_sizes(files: list[WarcSource]) -> list[int]:
-    """Bytes of each file; 1 for remote files whose server does not tell."""
-    sizes = []
+def file_sizes(files: list[InputFile], fetch: FetchConfig) -> list[int]:
+    """Bytes of each file, for the order of work and the progress bar. Of dumps' files, of remote files whose server
+    does not tell, and of those beyond the first hundred, it is a guess. Raises InputError when a file asked for cannot
+    be had."""
+    sizes: list[int | None] = []
+    questions = 0
     for file in files:
-        filesystem, path = fsspec.core.url_to_fs(file.path)
-        sizes.append(int(filesystem.info(path).get("size") or 1))
-    return sizes
+        size = file.about_bytes
+        if size is None and (not is_remote(file.path) or questions < _MAX_QUESTIONS):
+            questions += is_remote(file.path)
+            size = input_size(file.path, fetch)
+        sizes.append(size)
+    known = [size for size in sizes if size is not None]
+    usual = sum(known) // len(known) if known else 1
+    return [max(usual if size is None else size, 1) for size in sizes]
 
 
-def manifest_inputs(config: CorpusConfig, files: list[WarcSource]) -> dict[str, str | list[str] | None]:
-    """Inputs for the manifest: the artifact that holds a WARC file rather than the file, where there is one."""
+def manifest_inputs(config: CorpusConfig, files: list[InputFile]) -> dict[str, str | list[str] | None]:
+    """Inputs for the manifest: the artifact that holds an input file rather than the file, where there is one."""
     owners: dict[str, str] = {}
     plain: list[str] = []
     for file in files:
@@ -69,11 +112,12 @@ def manifest_inputs(config: CorpusConfig, files: list[WarcSource]) -> dict[str, 
         else:
             owners.setdefault(owner, f"crawl.{len(owners)}" if owners else "crawl")
     inputs: dict[str, str | list[str] | None] = {name: path for path, name in owners.items()}
-    lists = (
-        config.url.domain_lists + config.url.banned_words + config.url.banned_subwords + config.url.soft_banned_words
-    )
+    url = config.url
+    lists = [*url.domain_lists, *url.address_lists, *url.allow_lists]
+    lists += [*url.banned_words, *url.banned_subwords, *url.soft_banned_words]
     inputs |= {"warc": plain, "lists": lists, "quality_model": config.quality.model}
     inputs |= {"language_model": config.language.model, "truth": config.truth}
+    inputs["dedup_against"] = config.dedup.against
     inputs["evaluation_sets"] = evaluation_files(config.decontaminate)
     return inputs
 

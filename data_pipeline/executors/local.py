@@ -12,14 +12,13 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from copy import deepcopy
 from typing import Any
 
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
 from data_pipeline.base.progress import Counters, share_counters
-from data_pipeline.executors.tasks import CheckedTasks, Tasks
+from data_pipeline.executors.tasks import CheckedTasks, Tasks, byte_unit
 from millbase.errors import StageError
 from millbase.process import available_cores, die_with_parent
 from millbase.progress import Bar, progress
@@ -46,7 +45,7 @@ class SafeLocalExecutor(CheckedTasks, LocalPipelineExecutor):
         if not ranks:
             return
         total = sum(sizes[rank] for rank in ranks)
-        self._scale, unit = (1e6, "MB") if total > 1e7 else (1e3, "kB")
+        self._scale, unit = byte_unit(total)
         self._shown = 0
         with progress(self.title, total=total / self._scale, unit=unit) as bar:
             if self.workers == 1:
@@ -57,14 +56,11 @@ class SafeLocalExecutor(CheckedTasks, LocalPipelineExecutor):
     def _run_here(self, ranks: list[int], bar: Bar) -> None:
         counters = _new_counters(multiprocessing)
         share_counters(counters, lambda: self._show(bar, counters))
-        pipeline = self.pipeline
         try:
             for rank in ranks:
-                self.pipeline = deepcopy(pipeline)
                 self.run_rank(rank)
                 self._show(bar, counters)
         finally:
-            self.pipeline = pipeline
             share_counters(None)
 
     def _run_in_processes(self, ranks: list[int], bar: Bar) -> None:

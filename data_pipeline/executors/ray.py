@@ -20,7 +20,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from data_pipeline.executors.config import ExecutorConfig
 from data_pipeline.executors.local import ONE_THREAD
-from data_pipeline.executors.tasks import CheckedTasks, Tasks
+from data_pipeline.executors.tasks import CheckedTasks, Tasks, byte_unit
 from millbase.errors import ConfigError, StageError, UserError
 from millbase.log import get_logger
 from millbase.process import available_cores
@@ -47,6 +47,7 @@ class CheckedRayExecutor(CheckedTasks, RayPipelineExecutor):
             mem_per_cpu_gb=config.memory_per_cpu_gb,
         )
         self.checked, self.title, self.config = tasks, title, config
+        self._scale = 1e6
 
     def run(self) -> None:
         """Run all unfinished tasks. Raises StageError when tasks did not finish, and whatever UserError one raised."""
@@ -56,7 +57,9 @@ class CheckedRayExecutor(CheckedTasks, RayPipelineExecutor):
             return
         with self._cluster() as ray:
             self._check_room(ray)
-            with progress(self.title, total=sum(sizes[rank] for rank in ranks) / 1e6, unit="MB") as bar:
+            total = sum(sizes[rank] for rank in ranks)
+            self._scale, unit = byte_unit(total)
+            with progress(self.title, total=total / self._scale, unit=unit) as bar:
                 self._run_tasks(ray, ranks, bar)
         self.raise_unfinished(self.get_incomplete_ranks(), str(self.checked.logs / "logs"))
 
@@ -118,7 +121,7 @@ class CheckedRayExecutor(CheckedTasks, RayPipelineExecutor):
                 except (UserError, ray.exceptions.RayError) as error:
                     failed += 1
                     logger.debug("task %d failed: %s", rank, error)
-                bar.advance(self.checked.sizes[rank] / 1e6)
+                bar.advance(self.checked.sizes[rank] / self._scale)
             bar.note(f"{len(running)} running, {len(queue)} waiting")
 
 

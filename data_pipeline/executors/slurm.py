@@ -20,7 +20,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from data_pipeline.executors.config import ExecutorConfig
 from data_pipeline.executors.local import ONE_THREAD
-from data_pipeline.executors.tasks import CheckedTasks, Tasks
+from data_pipeline.executors.tasks import CheckedTasks, Tasks, byte_unit
 from millbase.atomic import write_json
 from millbase.errors import StageError, Submitted
 from millbase.log import get_logger
@@ -59,6 +59,7 @@ class WaitingSlurmExecutor(CheckedTasks, SlurmPipelineExecutor):
             job_id_retriever=_job_id,
         )
         self.checked, self.title, self.config = tasks, title, config
+        self._scale = 1e6
 
     def execute(self, finish: Sequence[str] | None) -> None:
         """Run all unfinished tasks as jobs and wait for them; with `finish`, a command, submit it as a job that depends
@@ -128,7 +129,8 @@ class WaitingSlurmExecutor(CheckedTasks, SlurmPipelineExecutor):
         sizes = self.checked.sizes
         left = set(self.get_incomplete_ranks())
         total = sum(sizes[rank] for rank in left)
-        with progress(self.title, total=total / 1e6, unit="MB") as bar:
+        self._scale, unit = byte_unit(total)
+        with progress(self.title, total=total / self._scale, unit=unit) as bar:
             while True:
                 states = self._states(jobs)
                 left = self._advance(bar, left)
@@ -139,7 +141,7 @@ class WaitingSlurmExecutor(CheckedTasks, SlurmPipelineExecutor):
 
     def _advance(self, bar: Bar, left: set[int]) -> set[int]:
         still = set(self.get_incomplete_ranks(sorted(left)))
-        bar.advance(sum(self.checked.sizes[rank] for rank in left - still) / 1e6)
+        bar.advance(sum(self.checked.sizes[rank] for rank in left - still) / self._scale)
         return still
 
     def _active(self, jobs: list[str]) -> list[str]:

@@ -6,7 +6,10 @@ import contextlib
 import errno
 import io
 import json
+import resource
+import time
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,7 @@ class CheckedTasks(PipelineExecutor):
 
     checked: Tasks
     title: str = "tasks"
+    pipeline: list[Any]
 
     def mark_rank_as_completed(self, rank: int) -> None:
         """Write the marker, whole or not at all."""
@@ -92,17 +96,28 @@ class CheckedTasks(PipelineExecutor):
         error_file = self._error(rank)
         error_file.unlink(missing_ok=True)
         start_task(self.checked.sizes[rank])
+        pipeline = self.pipeline
+        self.pipeline = deepcopy(pipeline)  # steps count; a process may run several tasks
+        started, cpu = time.monotonic(), time.process_time()
         try:
             # datatrove logs to stderr what also stands in the task's log file
             with contextlib.redirect_stderr(io.StringIO()), disk_errors(self.title):
-                return super()._run_for_rank(rank, local_rank=1, node_rank=node_rank)
+                stats = super()._run_for_rank(rank, local_rank=1, node_rank=node_rank)
+                self._record_usage(rank, time.monotonic() - started, time.process_time() - cpu)
+                return stats
         except Exception as error:
             with contextlib.suppress(OSError):  # a full disk: the caller has the exception itself
                 record = {"kind": type(error).__name__, "message": str(error), "name": self.checked.names[rank]}
                 write_json(error_file, record, indent=None)
             raise
         finally:
+            self.pipeline = pipeline
             end_task()
+
+    def _record_usage(self, rank: int, wall: float, cpu: float) -> None:
+        usage: dict[str, float] = {"bytes": self.checked.sizes[rank], "peak_rss_bytes": peak_memory()}
+        usage |= {"wall_seconds": round(wall, 3), "cpu_seconds": round(cpu, 3)}
+        write_json(usage_file(self.checked.logs, rank), usage, indent=None)
 
     def raise_unfinished(self, ranks: Sequence[int], logs: str) -> None:
         """Raise the error of the first unfinished task that left one, else StageError, when `ranks` is not empty."""
@@ -129,6 +144,21 @@ class CheckedTasks(PipelineExecutor):
 
     def _error(self, rank: int) -> Path:
         return self.checked.logs / "errors" / f"{rank:05d}.log"
+
+
+def usage_file(logs: Path, rank: int) -> Path:
+    """Where task `rank` leaves what it used: `bytes` (input), `wall_seconds`, `cpu_seconds`, `peak_rss_bytes` so far."""
+    return logs / "usage" / f"{rank:05d}.log"
+
+
+def peak_memory() -> int:
+    """The most memory this process held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def byte_unit(total: int) -> tuple[float, str]:
+    """A scale and its unit in which `total` bytes are a number to look at."""
+    return (1e6, "MB") if total > 1e7 else (1e3, "kB")
 
 
 @contextlib.contextmanager

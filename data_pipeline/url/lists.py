@@ -9,9 +9,13 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import IO
+from urllib.parse import unquote
 
+import idna
 import numpy as np
 import xxhash
 
@@ -44,6 +48,27 @@ class DomainSet:
                 return name
         return None
 
+    def has(self, name: str) -> bool:
+        """Whether `name` itself is listed."""
+        key = np.uint64(_key(name))
+        place = int(np.searchsorted(self._hashes, key))
+        return place < len(self._hashes) and self._hashes[place] == key
+
+
+def host_name(host: str) -> str:
+    """`host` in its IDNA form (UTS 46), in which the web knows it; as it is where it has none."""
+    if host.isascii():
+        return host
+    try:
+        return idna.encode(host, uts46=True).decode()
+    except idna.IDNAError:
+        return host
+
+
+def plain_address(url: str) -> str:
+    """A lower-cased address without scheme, `www.`, fragment and final slash."""
+    return url.partition("#")[0].rpartition("://")[2].removeprefix("www.").rstrip("/")
+
 
 def write_domains(path: Path, domains: Iterable[str], more: Iterable[np.ndarray] = ()) -> int:
     """Write sorted hashes of `domains` and those of `more` to `path` (.npy, uint64) and return how many there are."""
@@ -64,9 +89,21 @@ def read_domains(path: str) -> Iterator[str]:
             words = line.partition("#")[0].split()
             if words:
                 count += 1
-                yield words[-1].lower().strip(".").removeprefix("*.").removeprefix("www.")
+                yield host_name(words[-1].lower().strip(".").removeprefix("*.").removeprefix("www."))
     if count == 0:
         raise InputError(f"domain list {path!r} holds no domain: expected one a line; fix the file or drop it")
+
+
+def read_addresses(path: str) -> Iterator[str]:
+    """Addresses of a list file. Raises InputError when the file holds none."""
+    count = 0
+    with open_file(path) as file:
+        for line in file:
+            if line.strip() and not line.startswith("#"):
+                count += 1
+                yield plain_address(unquote(line.strip(), errors="replace").lower())
+    if count == 0:
+        raise InputError(f"address list {path!r} holds no address: expected one a line; fix the file or drop it")
 
 
 def read_words(paths: list[str]) -> frozenset[str]:
@@ -79,17 +116,45 @@ def read_words(paths: list[str]) -> frozenset[str]:
 
 
 def ut1_hashes() -> Iterator[np.ndarray]:
-    """Hashes of the domains of the UT1 lists (University of Toulouse, CC-BY-SA) inside the datatrove package."""
+    """Hashes of the UT1 lists' domains (University of Toulouse, CC-BY-SA), out of the installed datatrove package."""
+    with _ut1_member("domains") as member:
+        while block := member.read(_BLOCK):
+            yield hash_lines(block + member.readline())
+
+
+def ut1_addresses() -> Iterator[np.ndarray]:
+    """Hashes of the UT1 lists' single addresses."""
+    with _ut1_member("urls") as member:
+        lines = member.read().decode("utf-8", "replace").lower().splitlines()
+    keys = [_key(plain_address(unquote(line.strip(), errors="replace"))) for line in lines if line.strip()]
+    yield np.array(keys, dtype=np.uint64)
+
+
+@contextmanager
+def _ut1_member(name: str) -> Iterator[IO[bytes]]:
     asset = files("datatrove") / "assets" / _UT1
     if not asset.is_file():
         raise InputError(
             f"url.use_ut1: the installed datatrove has no {_UT1!r}; install datatrove 0.10 or set it to false"
         )
     with tarfile.open(fileobj=io.BytesIO(asset.read_bytes()), mode="r:gz") as archive:
-        member = archive.extractfile("domains")
-        assert member is not None, "the UT1 archive has a file named domains"
-        while block := member.read(_BLOCK):
-            yield hash_lines(block + member.readline())
+        member = archive.extractfile(name)
+        assert member is not None, f"the UT1 archive has a file named {name}"
+        yield member
+
+
+def fineweb_words() -> list[frozenset[str]]:
+    """The banned words, banned subwords and soft-banned words that the installed datatrove package holds."""
+    folder = files("datatrove") / "assets"
+    lists = []
+    for name in ("banned_words.txt", "banned_subwords.txt", "soft_banned_words.txt"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"url.use_fineweb_words: the installed datatrove has no {name!r}; install datatrove 0.10 or set it to "
+                "false"
+            )
+        lists.append(read_words([str(folder / name)]))
+    return lists
 
 
 def hash_lines(block: bytes) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from llmill.cli import chat, inspect, recipes
+from llmill.cli import corpus as look
 from llmill.cli.components import component_command
 
 _MAKE = "Build one thing"
@@ -50,8 +51,8 @@ component_command(app, "web", "web", _MAKE)
 corpus = _group("corpus", "Build a corpus from WARC files and ask it questions.", _MAKE)
 component_command(corpus, "build", "corpus")
 component_command(corpus, "train-quality", "quality")
-corpus.command("explain")(inspect.explain)
-corpus.command("funnel")(inspect.funnel)
+for _command in (look.explain, look.funnel, look.stats, look.sample, look.diff, look.plan):
+    corpus.command(_command.__name__)(_command)
 tokenizer = _group("tokenizer", "Train a tokenizer.", _MAKE)
 component_command(tokenizer, "train", "tokenizer")
 tokens = _group("tokens", "Build token shards, or export them for Megatron.", _MAKE)

@@ -1,4 +1,4 @@
-"""Commands that read artifacts: explain, funnel, export-megatron, compare, lineage."""
+"""Commands that read artifacts: export-megatron, compare, lineage."""
 
 from __future__ import annotations
 
@@ -7,37 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-_Corpus = Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus artifact.", show_default=False)]
-
-
-def explain(
-    corpus: _Corpus,
-    document: Annotated[str, typer.Argument(metavar="URL_OR_ID", help="Page or document.", show_default=False)],
-) -> None:
-    """Say what became of a page: kept and where, or dropped by which step, why, at what value and threshold."""
-    for row in _function("data_pipeline.corpus", "explain")(corpus, document):
-        typer.echo(describe_page(row))
-
-
-def describe_page(row: dict[str, Any]) -> str:
-    """One row of ``explain`` in words."""
-    place = f"{row['warc_file']}, offset {row['warc_offset']}, length {row['warc_length']}"
-    lines = [f"{row['status']}: {row['url']} ({row['id']})", f"  record: {place}", f"  source: {row['source']}"]
-    if row["status"] == "dropped":
-        measured = "" if row.get("value") is None else f": {row['value']:g}"
-        limit = "" if row.get("threshold") is None else f" (threshold {row['threshold']:g})"
-        lines.insert(1, f"  step {row['step']}, reason {row['reason']}{measured}{limit}")
-        if row.get("detail"):
-            lines.insert(2, f"  {row['detail']}")
-    return "\n".join(lines)
-
-
-def funnel(corpus: _Corpus) -> None:
-    """Print how many pages each step read, dropped and kept, and the reasons."""
-    from llmill.funnel import print_funnel
-
-    print_funnel(corpus)
 
 
 def export_megatron(

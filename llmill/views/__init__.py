@@ -1,0 +1,1 @@
+"""Answers about a corpus on the terminal; `data_pipeline.inspect` finds them."""
