@@ -116,6 +116,9 @@ def manifest_inputs(config: CorpusConfig, files: list[InputFile]) -> dict[str, s
     lists = [*url.domain_lists, *url.address_lists, *url.allow_lists]
     lists += [*url.banned_words, *url.banned_subwords, *url.soft_banned_words]
     inputs |= {"warc": plain, "lists": lists, "quality_model": config.quality.model}
+    inputs |= {"educational_model": config.educational.model, "toxicity_model": config.toxicity.model}
+    inputs |= {f"perplexity_model.{language}": path for language, path in sorted(config.perplexity.models.items())}
+    inputs |= {f"bad_words.{language}": path for language, path in sorted(config.bad_words.lists.items())}
     inputs |= {"language_model": config.language.model, "truth": config.truth}
     inputs["dedup_against"] = config.dedup.against
     inputs["evaluation_sets"] = evaluation_files(config.decontaminate)
