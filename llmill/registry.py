@@ -69,6 +69,13 @@ KINDS: dict[str, StageKind] = {
             "Train the fastText quality classifier.",
         ),
         StageKind(
+            "audit",
+            "data_pipeline.audit:AuditConfig",
+            "data_pipeline.audit:build_audit",
+            "audit",
+            "Measure each filter on labelled pages: false drops by page type, precision and recall.",
+        ),
+        StageKind(
             "corpus",
             "data_pipeline.corpus:CorpusConfig",
             "data_pipeline.corpus:build_corpus",

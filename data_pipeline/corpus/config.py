@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from data_pipeline.decontaminate.config import DecontaminateConfig
 from data_pipeline.dedup.config import DedupConfig
+from data_pipeline.educational.config import EducationalConfig
 from data_pipeline.executors.config import ExecutorConfig
 from data_pipeline.extract.config import ExtractConfig
 from data_pipeline.fetch.config import CrawlConfig
@@ -22,7 +23,10 @@ from data_pipeline.heuristics import (
 )
 from data_pipeline.language.config import LanguageConfig
 from data_pipeline.mixture.config import MixtureConfig
+from data_pipeline.perplexity.config import PerplexityConfig
+from data_pipeline.pii.config import PiiConfig
 from data_pipeline.read.config import ColumnsConfig, Format, ReadConfig
+from data_pipeline.safety.config import BadWordsConfig, ToxicityConfig
 from data_pipeline.score import QualityFilterConfig
 from data_pipeline.url.config import UrlConfig
 from millbase.config import Config
@@ -80,10 +84,20 @@ class CorpusConfig(Config):
     refinedweb: RefinedWebConfig = RefinedWebConfig()
     """RefinedWeb's cleaning of lines."""
     compat: Compat | None = None
-    """`datatrove`: limits, words and sentences of datatrove's FineWeb recipe in every heuristic that does not set its own
-    `compat`; much slower."""
+    """`datatrove`: limits, words and sentences of datatrove's FineWeb recipe in every heuristic that does not set its
+    own `compat`; much slower."""
     quality: QualityFilterConfig = QualityFilterConfig()
     """Quality classifier."""
+    perplexity: PerplexityConfig = PerplexityConfig()
+    """Perplexity under n-gram models."""
+    educational: EducationalConfig = EducationalConfig()
+    """Educational value by a transformer."""
+    bad_words: BadWordsConfig = BadWordsConfig()
+    """Lists of bad words."""
+    toxicity: ToxicityConfig = ToxicityConfig()
+    """Toxicity classifier."""
+    pii: PiiConfig = PiiConfig()
+    """Removal of personal data."""
     dedup: DedupConfig = DedupConfig()
     """Removal of duplicates over all sources."""
     decontaminate: DecontaminateConfig = DecontaminateConfig()

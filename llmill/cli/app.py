@@ -51,6 +51,7 @@ component_command(app, "web", "web", _MAKE)
 corpus = _group("corpus", "Build a corpus from WARC files and ask it questions.", _MAKE)
 component_command(corpus, "build", "corpus")
 component_command(corpus, "train-quality", "quality")
+component_command(corpus, "audit", "audit")
 for _command in (look.explain, look.funnel, look.stats, look.sample, look.diff, look.plan):
     corpus.command(_command.__name__)(_command)
 tokenizer = _group("tokenizer", "Train a tokenizer.", _MAKE)
