@@ -6,16 +6,16 @@ import functools
 import importlib.util
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from data_pipeline.language.codes import UNDETERMINED, code_of
 from data_pipeline.language.scripts import ONLY_LANGUAGE, count_letters, fits, main_script
+from data_pipeline.native.fasttext import FastTextModel, load_fasttext
 from millbase.errors import InputError
 
 _CANDIDATES = 5
 _UNSPACED = re.compile("[぀-ヿ㐀-䶿一-鿿豈-﫿가-힣]")
 _LETTER_WEIGHT = 3  # a Han, kana or Hangul character tells about as much as three letters of an alphabet
-_SPACES = str.maketrans("\n\r\x00", "   ")
 
 
 class Guess(NamedTuple):
@@ -45,19 +45,17 @@ def identify(text: str, model: str, min_letters: int = 0, check_script: bool = T
 
 def predict(texts: list[str], model: str) -> list[tuple[Guess, str | None]]:
     """fastText's own answer for each text, and the script of its label if that names one."""
-    # The list form: with one string, fasttext 0.9.3 fails under numpy 2. Newlines would end the text.
-    labels, scores = load_model(model).predict([text.translate(_SPACES) for text in texts])
-    return [_guess(label[0], score[0]) for label, score in zip(labels, scores, strict=True)]
+    loaded = load_model(model)
+    return [_guess(*answer) for text in texts for answer in loaded.predict(text)[:1] or [("", 0.0)]]
 
 
-def _guess(label: str, score: Any) -> tuple[Guess, str | None]:
-    language, script = code_of(str(label))
-    return Guess(language, round(min(float(score), 1.0), 6)), script
+def _guess(label: str, score: float) -> tuple[Guess, str | None]:
+    language, script = code_of(label) if label else (UNDETERMINED, None)
+    return Guess(language, round(min(score, 1.0), 6)), script
 
 
 def _corrected(text: str, model: str) -> Guess:
-    labels, scores = load_model(model).predict([text.translate(_SPACES)], k=_CANDIDATES)
-    for label, score in zip(labels[0], scores[0], strict=True):
+    for label, score in load_model(model).predict(text, k=_CANDIDATES):
         guess, script = _guess(label, score)
         if fits(text, guess.language, script):
             return guess
@@ -69,7 +67,7 @@ def _corrected(text: str, model: str) -> Guess:
 
 def model_languages(model: str) -> set[str]:
     """Every language the model can answer, and `und`."""
-    return {code_of(label)[0] for label in load_model(model).get_labels()} | {UNDETERMINED}
+    return {code_of(label)[0] for label in load_model(model).labels} | {UNDETERMINED}
 
 
 def find_model(path: str | None) -> str:
@@ -90,12 +88,9 @@ def find_model(path: str | None) -> str:
 
 
 @functools.cache
-def load_model(path: str) -> Any:
+def load_model(path: str) -> FastTextModel:
     """The fastText model in the file `path`, loaded once in each process. Raises InputError when it is none."""
-    import fasttext
-
-    fasttext.FastText.eprint = lambda *_: None  # it greets on stderr
     try:
-        return fasttext.load_model(path)
+        return load_fasttext(path)
     except ValueError as error:
         raise InputError(f"language.model {path!r} is no fastText model ({error}); give lid.176.ftz") from None
