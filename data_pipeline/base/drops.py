@@ -19,6 +19,11 @@ STEPS = (
     "fineweb",
     "refinedweb",
     "quality",
+    "perplexity",
+    "educational",
+    "bad_words",
+    "toxicity",
+    "pii",
     "url_dedup",
     "exact_dedup",
     "minhash_dedup",
@@ -26,6 +31,7 @@ STEPS = (
     "substring_dedup",
     "decontaminate",
     "mixture",
+    "filter",
 )
 """Names of the pipeline steps, in pipeline order, as they stand in the dropped table and the funnel."""
 

@@ -10,10 +10,14 @@ from data_pipeline.base import CorpusStep, DropLog
 from data_pipeline.corpus.config import CorpusConfig
 from data_pipeline.decontaminate import ContaminationFinder, prepare_index
 from data_pipeline.dedup import Fingerprint, fingerprint_fields
+from data_pipeline.educational import EducationalFilter
 from data_pipeline.extract import Extractor
 from data_pipeline.heuristics import heuristic_steps
 from data_pipeline.language import LanguageFilter
+from data_pipeline.perplexity import PerplexityFilter
+from data_pipeline.pii import PiiReplacer
 from data_pipeline.read import InputFile, InputReader
+from data_pipeline.safety import BadWordsFilter, ToxicityFilter
 from data_pipeline.score import QualityFilter
 from data_pipeline.url import UrlFilter
 from data_pipeline.url.step import prepare_lists
@@ -39,6 +43,11 @@ def document_steps(config: CorpusConfig, scratch: Path, log: DropLog) -> list[Co
         LanguageFilter(config.language, log) if config.language.enabled else None,
         *heuristic_steps(config, log),
         QualityFilter(config.quality, log) if config.quality.model is not None else None,
+        PerplexityFilter(config.perplexity, log) if config.perplexity.models else None,
+        EducationalFilter(config.educational, log) if config.educational.model is not None else None,
+        BadWordsFilter(config.bad_words, log) if config.bad_words.lists else None,
+        ToxicityFilter(config.toxicity, log) if config.toxicity.model is not None else None,
+        PiiReplacer(config.pii, log) if config.pii.enabled else None,
         ContaminationFinder(config.decontaminate, scratch, log) if config.decontaminate.enabled else None,
         Fingerprint(config.dedup, log),
     ]

@@ -15,8 +15,7 @@ class CrawlSample(Config):
     path: str | list[str]
     """Path or glob of WARC files, or a list of them."""
     max_pages: int = Field(default=20_000, gt=0)
-    """Pages to sample, evenly by a hash of the URL. Take a small part of the crawl: pages that served as negatives are
-    remembered and score lower than their like (of a synthetic crawl of 5,000 pages, 500 did better than 2,000)."""
+    """Pages to sample, evenly by a hash of the URL."""
     language: str | None = None
     """Only pages in this language (ISO 639-1 code, by fastText's lid.176); None takes all."""
     extract: ExtractConfig = ExtractConfig()
@@ -64,11 +63,16 @@ class QualityModelConfig(Config):
     """Only the first so many characters of a text are read, in training and in scoring."""
     pieces_per_document: int = Field(default=1, gt=0)
     """Cut long positives (books) into up to so many pieces of `max_characters`, evenly spread."""
+    folds: int = Field(default=5, ge=1, le=20)
+    """Classifiers to train, each without one part of the examples: a page is scored by the one that saw no page of its
+    host (cross-fitting). A single classifier remembers the pages that served it as negatives and scores them, good or
+    not, lower than their like; on a small crawl those are a large part. 1 trains a single one."""
     heldout_share: float = Field(default=0.2, gt=0, lt=1)
-    """Share of examples, by a hash of the text, kept from training to measure and to set the threshold."""
+    """With one fold: share of examples, by a hash of host or text, kept from training to measure and to set the
+    threshold. With more, every example is measured by the classifier that did not see it."""
     threshold_by: Literal["recall", "keep_share"] = "recall"
     """`recall`: the threshold keeps the target share of held-out positives. `keep_share`: it keeps the target share of
-    held-out negatives, that is of the crawl (DCLM keeps 0.1)."""
+    the held-out pages of the crawl, or of the negatives where there is no crawl (DCLM keeps 0.1)."""
     threshold_target: float = Field(default=0.9, gt=0, lt=1)
     """The share that `threshold_by` names."""
     fasttext: FastTextConfig = FastTextConfig()

@@ -12,8 +12,7 @@ import fsspec
 import xxhash
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from data_pipeline.extract import ExtractConfig, extract_text
-from data_pipeline.extract.clean import clean_text
+from data_pipeline.extract import ExtractConfig, extract_page
 from data_pipeline.quality.config import CrawlSample
 from data_pipeline.read import decode_html
 from data_pipeline.texts import text_key
@@ -28,6 +27,13 @@ _SPARE = 3  # candidates per wanted page: some turn out to be empty, short, or i
 _HTML = ("text/html", "application/xhtml+xml")
 
 
+class Page(NamedTuple):
+    """A sampled page."""
+
+    text: str
+    url: str
+
+
 class _Candidate(NamedTuple):
     """Where a page lies."""
 
@@ -36,31 +42,31 @@ class _Candidate(NamedTuple):
     offset: int
 
 
-def sample_pages(config: CrawlSample, seed: int) -> list[str]:
-    """Texts of at most `max_pages` pages, in the order of a keyed hash of their URLs.
+def sample_pages(config: CrawlSample, seed: int) -> list[Page]:
+    """At most `max_pages` pages, in the order of a keyed hash of their URLs.
 
     Raises InputError when no file matches or no page is left.
     """
     files = glob_files(config.path, what="WARC files")
-    texts: dict[int, str] = {}
+    pages: dict[int, Page] = {}
     skipped = 0
     with progress("sampling crawl pages", total=config.max_pages, unit="pages") as bar:
         for candidate in _candidates(files, config.max_pages * _SPARE, seed):
-            if len(texts) == config.max_pages:
+            if len(pages) == config.max_pages:
                 break
-            text = _page_text(candidate, config.extract)
+            text, _ = page = _read_page(candidate, config.extract)
             if len(text) < config.min_characters or (config.language and language_of(text) != config.language):
                 skipped += 1
-            elif texts.setdefault(text_key(text, seed), text) is text:  # mirrors of a page count once
+            elif pages.setdefault(text_key(text, seed), page) is page:  # mirrors of a page count once
                 bar.advance()
-    if not texts:
+    if not pages:
         wanted = f"in language {config.language!r} " if config.language else ""
         raise InputError(
             f"{config.path!r}: none of {skipped} sampled pages {wanted}has {config.min_characters} characters of text;"
             " check 'crawl.path', 'crawl.language' and 'crawl.min_characters'"
         )
-    logger.info("sampled %d crawl pages (passed over %d short, empty or foreign ones)", len(texts), skipped)
-    return list(texts.values())
+    logger.info("sampled %d crawl pages (passed over %d short, empty or foreign ones)", len(pages), skipped)
+    return list(pages.values())
 
 
 def _candidates(files: list[str], count: int, seed: int) -> list[_Candidate]:
@@ -93,18 +99,19 @@ def _is_html(content_type: str | None) -> bool:
     return content_type is None or content_type.lower().startswith(_HTML)
 
 
-def _page_text(candidate: _Candidate, config: ExtractConfig) -> str:
-    """Main text of a candidate page; empty when it cannot be extracted, which is the page's fault."""
+def _read_page(candidate: _Candidate, config: ExtractConfig) -> Page:
+    """A candidate page with its main text; empty when that cannot be extracted, which is the page's fault."""
     with _open(candidate.file) as stream:
         stream.seek(candidate.offset)
         record = next(iter(ArchiveIterator(stream, record_types=WarcRecordType.response, parse_http=True)))
+        url = record.headers.get("WARC-Target-URI", "") or ""
         html, _ = decode_html(record.reader.read(), record.http_charset)
     try:
         text, _ = extract_text(html, config)
-        return clean_text(text, config.clean_lines)
+        return Page(clean_text(text, config.clean_lines), url)
     except Exception as error:  # a broken page of a crawl must not end the training
         logger.debug("%s at %d: %s: %s", candidate.file, candidate.offset, type(error).__name__, error)
-        return ""
+        return Page("", url)
 
 
 def _open(file: str) -> Any:

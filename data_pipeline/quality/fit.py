@@ -5,15 +5,42 @@ as the allocator gave it. In a long-lived process that is recycled memory: train
 or succeeds with other bytes each time. Here glibc is told to take large blocks fresh from the kernel, hence zeroed.
 Only one thread is deterministic at all, for more of them update the weights without locks.
 
-The file imports nothing of ours, so that it starts fast.
+As a script the file imports nothing of ours, so that it starts fast.
 """
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 MALLOC_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_PERTURB_": "0"}
+
+
+def run_fit(examples: Path, model_file: Path, options: dict[str, Any]) -> None:
+    """Train on the lines of `examples` with the `options` of fastText's train_supervised; write `model_file`.
+
+    Raises StageError when fastText fails.
+    """
+    from functools import partial
+
+    from millbase.errors import StageError
+    from millbase.process import die_with_parent
+
+    result = subprocess.run(
+        [sys.executable, "-P", __file__, str(examples), str(model_file), json.dumps(options)],
+        env=os.environ | MALLOC_ENVIRONMENT,
+        preexec_fn=partial(die_with_parent, os.getpid()),
+        capture_output=True,
+        text=True,
+    )
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        raise StageError(
+            f"fastText failed with status {result.returncode} ({reason}); 'Encountered NaN' means that"
+            f" fasttext.learning_rate = {options.get('lr')} is too high, lower it"
+        )
 
 
 def main() -> None:

@@ -4,7 +4,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import binomtest, rankdata
+
+BUCKETS = 20
+"""Buckets of quality, as in Nemotron-CC (Su et al. 2024, section 3.2): each holds a twentieth of the raw pages."""
 
 
 def area_under_roc(positive: np.ndarray, negative: np.ndarray) -> float:
@@ -42,6 +45,32 @@ def calibration_table(positive: np.ndarray, negative: np.ndarray, buckets: int =
     return table
 
 
+def bucket_edges(scores: np.ndarray) -> list[float]:
+    """The 19 scores that cut raw pages into 20 buckets of equal size."""
+    edges: list[float] = np.quantile(scores, np.arange(1, BUCKETS) / BUCKETS).tolist()
+    return edges
+
+
+def bucket_of(score: float, edges: list[float]) -> int:
+    """The bucket of a score, 0 (worst) to 19: how many twentieths of the raw pages score less."""
+    return int(np.searchsorted(edges, score, side="right"))
+
+
+def expected_calibration_error(table: list[dict[str, Any]]) -> float:
+    """Mean distance between score and share of positives over the examples (Naeini et al. 2015), from a calibration
+    table. It says how far scores are probabilities of being a positive example, not of being good."""
+    rows = [row for row in table if row["mean_score"] is not None]
+    sizes = np.array([row["positives"] + row["negatives"] for row in rows])
+    gaps = np.array([abs(row["positive_share"] - row["mean_score"]) for row in rows])
+    return float((sizes * gaps).sum() / sizes.sum())
+
+
+def share_interval(successes: int, trials: int) -> list[float]:
+    """Wilson's 95% interval of a share."""
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return [float(interval.low), float(interval.high)]
+
+
 def measure(positive: np.ndarray, negative: np.ndarray, threshold: float) -> dict[str, Any]:
     """Measures of held-out scores at a threshold.
 
@@ -50,13 +79,17 @@ def measure(positive: np.ndarray, negative: np.ndarray, threshold: float) -> dic
     """
     true_positives, false_positives = int((positive >= threshold).sum()), int((negative >= threshold).sum())
     kept = true_positives + false_positives
+    table = calibration_table(positive, negative)
     return {
         "heldout_positives": len(positive),
         "heldout_negatives": len(negative),
         "auc": area_under_roc(positive, negative),
         "threshold": threshold,
         "precision": true_positives / kept if kept else None,
+        "precision_ci95": share_interval(true_positives, kept) if kept else None,
         "recall": true_positives / len(positive),
+        "recall_ci95": share_interval(true_positives, len(positive)),
         "kept_negatives": false_positives / len(negative),
-        "calibration": calibration_table(positive, negative),
+        "calibration": table,
+        "calibration_error": expected_calibration_error(table),
     }

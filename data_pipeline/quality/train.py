@@ -1,54 +1,62 @@
-"""Train the quality classifier: gather examples, hold some out, train fastText, measure, set the threshold."""
+"""Train the quality classifier: gather examples, train fastText on folds of them, measure, set the threshold."""
 
-import json
-import os
-import subprocess
-import sys
-from functools import partial
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import fasttext
 import numpy as np
 
-from data_pipeline.quality import fit
 from data_pipeline.quality.config import FastTextConfig, QualityModelConfig
 from data_pipeline.quality.crawl import sample_pages
-from data_pipeline.quality.measures import measure, threshold_for_share
-from data_pipeline.quality.model import KIND, MODEL_FILE, NEGATIVE, POSITIVE, score_lines, to_line
+from data_pipeline.quality.fit import run_fit
+from data_pipeline.quality.folds import Alignment, Example, align, group_of, hold_out, split
+from data_pipeline.quality.measures import bucket_edges, measure, threshold_for_share
+from data_pipeline.quality.model import KIND, NEGATIVE, POSITIVE, model_files, score_lines, to_line
 from data_pipeline.texts import input_files, sample_texts, text_key
 from millbase.artifacts import create_artifact
 from millbase.atomic import atomic_write, write_json
-from millbase.errors import InputError, StageError
+from millbase.errors import InputError
 from millbase.files import glob_files
 from millbase.log import get_logger
-from millbase.process import die_with_parent
+from millbase.process import available_cores
 from millbase.seeds import derive_seed
 
 logger = get_logger(__name__)
 
 _MIN_HELDOUT = 20
+_SAMPLE = 5000
+
+
+class Round(NamedTuple):
+    """What one classifier learns from, and what it may score."""
+
+    train: tuple[list[Example], list[Example]]
+    """Positives, negatives."""
+    heldout: tuple[list[Example], list[Example]]
+    """Positives, negatives that the classifier does not see."""
 
 
 def train_quality(config: QualityModelConfig, out: str | Path) -> Path:
-    """Write the `quality-model` artifact `out`: model.bin and metrics.json (also in the manifest's stats).
+    """Write the `quality-model` artifact `out`: a fastText model a fold, and metrics.json (also the manifest's stats).
 
     Raises InputError when there are too few examples to train on and to measure with.
     """
     with create_artifact(out, kind=KIND, config=config, inputs=_inputs(config), seed=config.seed) as artifact:
-        positive = _lines(_positives(config), config)[: config.max_positives]
-        negative = _lines(_negatives(config), config)[: round(len(positive) * config.negatives_per_positive)]
-        train_positive, heldout_positive = _split(positive, config, "positive")
-        train_negative, heldout_negative = _split(negative, config, "negative")
-        logger.info("training on %d positives and %d negatives", len(train_positive), len(train_negative))
-        examples = artifact.scratch / "train.txt"
-        _write_examples(examples, train_positive, train_negative, config.seed)
-        _train(examples, artifact.path / MODEL_FILE, config.fasttext, config.seed)
-        model = fasttext.load_model(str(artifact.path / MODEL_FILE))
-        positive_scores = np.array(score_lines(model, heldout_positive))
-        negative_scores = np.array(score_lines(model, heldout_negative))
-        reference = positive_scores if config.threshold_by == "recall" else negative_scores
-        metrics = measure(positive_scores, negative_scores, threshold_for_share(reference, config.threshold_target))
-        metrics |= {"train_positives": len(train_positive), "train_negatives": len(train_negative)}
+        positive = _in_order(_positives(config), config)[: config.max_positives]
+        negative = _in_order(_negatives(config), config)[: round(len(positive) * config.negatives_per_positive)]
+        rounds = _rounds(positive, negative, config)
+        logger.info("training on %d positives and %d negatives", *map(len, rounds[0].train))
+        files = [artifact.path / name for name in model_files(config.folds)]
+        with ThreadPoolExecutor(min(len(rounds), available_cores())) as pool:
+            trained = [
+                pool.submit(_train, artifact.scratch / f"{file.name}.txt", file, part, config)
+                for file, part in zip(files, rounds, strict=True)
+            ]
+            for future in trained:
+                future.result()
+        metrics = _measure(files, rounds, config)
         write_json(artifact.path / "metrics.json", metrics)
         artifact.stats.update(metrics)
         logger.info(
@@ -67,15 +75,18 @@ def _inputs(config: QualityModelConfig) -> dict[str, list[str]]:
     return inputs
 
 
-def _positives(config: QualityModelConfig) -> list[str]:
+def _positives(config: QualityModelConfig) -> list[Example]:
+    size = config.max_characters
     texts = [text for source in config.positives for text in sample_texts(source, derive_seed(config.seed, "sample"))]
-    return [piece for text in texts for piece in cut(text, config.max_characters, config.pieces_per_document)]
+    return [Example(to_line(piece, size)) for text in texts for piece in cut(text, size, config.pieces_per_document)]
 
 
-def _negatives(config: QualityModelConfig) -> list[str]:
+def _negatives(config: QualityModelConfig) -> list[Example]:
     seed = derive_seed(config.seed, "sample")
-    texts = [text for source in config.negatives for text in sample_texts(source, seed)]
-    return texts + (sample_pages(config.crawl, seed) if config.crawl else [])
+    size = config.max_characters
+    examples = [Example(to_line(text, size)) for source in config.negatives for text in sample_texts(source, seed)]
+    pages = sample_pages(config.crawl, seed) if config.crawl else []
+    return examples + [Example(to_line(page.text, size), group_of(page.url), crawl=True) for page in pages]
 
 
 def cut(text: str, size: int, pieces: int) -> list[str]:
@@ -84,38 +95,51 @@ def cut(text: str, size: int, pieces: int) -> list[str]:
     return [text[len(text) * index // count :][:size] for index in range(count)]
 
 
-def _lines(texts: list[str], config: QualityModelConfig) -> list[str]:
-    """Distinct prepared lines in the order of their keys, so that a prefix of the list is a fair sample."""
+def _in_order(examples: Iterable[Example], config: QualityModelConfig) -> list[Example]:
+    """Distinct examples in the order of their keys, so that a prefix of the list is a fair sample."""
     seed = derive_seed(config.seed, "order")
-    lines = {text_key(line, seed): line for line in (to_line(text, config.max_characters) for text in texts) if line}
-    return [lines[key] for key in sorted(lines)]
+    keyed = {text_key(example.line, seed): example for example in examples if example.line}
+    return [keyed[key] for key in sorted(keyed)]
 
 
-def _split(lines: list[str], config: QualityModelConfig, name: str) -> tuple[list[str], list[str]]:
-    """Training and held-out lines; by hash, so an example keeps its side when others come and go."""
-    seed, bound = derive_seed(config.seed, "heldout"), int(config.heldout_share * 2**64)
-    parts: tuple[list[str], list[str]] = ([], [])
-    for line in lines:
-        parts[text_key(line, seed) < bound].append(line)
-    if len(parts[1]) < _MIN_HELDOUT or not parts[0]:
-        raise InputError(
-            f"{len(lines)} {name} examples leave {len(parts[1])} held out at heldout_share = {config.heldout_share},"
-            f" expected at least {_MIN_HELDOUT}; give more {name} examples or raise heldout_share"
-        )
-    return parts
+def _rounds(positive: list[Example], negative: list[Example], config: QualityModelConfig) -> list[Round]:
+    """The parts of the examples that each classifier learns from and is measured on."""
+    if config.folds == 1:
+        parts = [[hold_out(examples, config.heldout_share, config.seed) for examples in (positive, negative)]]
+    else:
+        parts = [
+            [split(examples, fold, config.seed, config.folds) for examples in (positive, negative)]
+            for fold in range(config.folds)
+        ]
+    rounds = [Round((p[0], n[0]), (p[1], n[1])) for p, n in parts]
+    for index, (name, examples) in enumerate((("positive", positive), ("negative", negative))):
+        heldout = sum(len(part.heldout[index]) for part in rounds)
+        if heldout < _MIN_HELDOUT or not all(part.train[index] for part in rounds):
+            raise InputError(
+                f"{len(examples)} {name} examples leave {heldout} held out (folds = {config.folds}, heldout_share = "
+                f"{config.heldout_share}) or a classifier without any, expected at least {_MIN_HELDOUT}, of several "
+                f"sites; give more {name} examples, other folds or another heldout_share"
+            )
+    return rounds
 
 
-def _write_examples(path: Path, positive: list[str], negative: list[str], seed: int) -> None:
-    """fastText reads examples in the order of the file, so the classes are mixed."""
-    labelled = [f"{POSITIVE} {line}" for line in positive] + [f"{NEGATIVE} {line}" for line in negative]
-    order = derive_seed(seed, "mix")
-    with atomic_write(path, "w") as file:
+def _train(examples: Path, model_file: Path, part: Round, config: QualityModelConfig) -> None:
+    """Train one classifier; `examples` is a file to write on the way. fastText reads them in the order of the file, so
+    the classes are mixed."""
+    labelled = [
+        f"{label} {example.line}"
+        for label, lines in zip((POSITIVE, NEGATIVE), part.train, strict=True)
+        for example in lines
+    ]
+    order = derive_seed(config.seed, "mix")
+    with atomic_write(examples, "w") as file:
         file.writelines(line + "\n" for line in sorted(labelled, key=lambda line: text_key(line, order)))
+    run_fit(examples, model_file, fit_options(config.fasttext, config.seed))
 
 
-def _train(examples: Path, model_file: Path, config: FastTextConfig, seed: int) -> None:
-    """Run fastText in a process of its own, where it is deterministic (`fit` says why)."""
-    options = {
+def fit_options(config: FastTextConfig, seed: int) -> dict[str, Any]:
+    """The arguments of fastText's `train_supervised`."""
+    return {
         "dim": config.dim,
         "bucket": config.buckets,
         "wordNgrams": config.word_ngrams,
@@ -124,17 +148,45 @@ def _train(examples: Path, model_file: Path, config: FastTextConfig, seed: int) 
         "lr": config.learning_rate,
         "seed": seed,
     }
-    command = [sys.executable, "-P", fit.__file__, str(examples), str(model_file), json.dumps(options)]
-    result = subprocess.run(
-        command,
-        env=os.environ | fit.MALLOC_ENVIRONMENT,
-        preexec_fn=partial(die_with_parent, os.getpid()),
-        capture_output=True,
-        text=True,
-    )
-    if result.returncode:
-        reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
-        raise StageError(
-            f"fastText failed with status {result.returncode} ({reason}); 'Encountered NaN' means that"
-            f" fasttext.learning_rate = {config.learning_rate} is too high, lower it"
+
+
+def _measure(files: list[Path], rounds: list[Round], config: QualityModelConfig) -> dict[str, Any]:
+    """Scores of every held-out example by the classifier that did not see it, the threshold, and what it does."""
+    models = [fasttext.load_model(str(file)) for file in files]
+    alignment = _align(models, rounds) if len(models) > 1 else []
+    heldout: tuple[list[float], list[float]] = ([], [])
+    crawl: list[float] = []
+    seen: list[float] = []
+    for fold, (model, part) in enumerate(zip(models, rounds, strict=True)):
+        remembered = [example for example in part.train[1] if example.crawl or config.crawl is None]
+        positive, negative, known = (
+            alignment[fold].apply(scores) if alignment else scores
+            for scores in (_score(model, examples) for examples in (*part.heldout, remembered[:_SAMPLE]))
         )
+        heldout[0].extend(positive)
+        heldout[1].extend(negative)
+        crawl += [score for score, example in zip(negative, part.heldout[1], strict=True) if example.crawl]
+        seen += known
+    scores = np.array(heldout[0]), np.array(heldout[1])
+    raw = np.array(crawl) if crawl else scores[1]
+    threshold = threshold_for_share(scores[0] if config.threshold_by == "recall" else raw, config.threshold_target)
+    return {
+        **measure(*scores, threshold),
+        "kept_crawl": float((raw >= threshold).mean()) if crawl else None,
+        "mean_raw_score": float(raw.mean()),
+        "mean_raw_score_in_training": float(np.mean(seen)) if seen else None,
+        "bucket_edges": bucket_edges(raw),
+        "alignment": [list(each) for each in alignment],
+        "train_positives": len(rounds[0].train[0]),
+        "train_negatives": len(rounds[0].train[1]),
+    }
+
+
+def _align(models: list[Any], rounds: list[Round]) -> list[Alignment]:
+    """Over the same examples for every model: a fair sample of all, for most models have seen most of them."""
+    sample = [example for part in rounds for examples in part.heldout for example in examples[: _SAMPLE // len(rounds)]]
+    return align([_score(model, sample) for model in models])
+
+
+def _score(model: Any, examples: list[Example]) -> list[float]:
+    return score_lines(model, [example.line for example in examples]) if examples else []

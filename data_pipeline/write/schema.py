@@ -10,6 +10,8 @@ _CORPUS = [
     pa.field("id", pa.string(), nullable=False),
     pa.field("text", pa.string(), nullable=False),
     pa.field("title", pa.string()),
+    pa.field("author", pa.string()),
+    pa.field("published", pa.string()),
     pa.field("url", pa.string(), nullable=False),
     pa.field("dump", pa.string()),
     pa.field("date", pa.string()),
@@ -17,7 +19,18 @@ _CORPUS = [
     pa.field("language_score", pa.float32()),
     pa.field("second_language", pa.string()),
     pa.field("second_language_share", pa.float32()),
-    pa.field("quality", pa.struct([pa.field("score", pa.float32())])),
+    pa.field(
+        "quality",
+        pa.struct(
+            [
+                pa.field("score", pa.float32()),
+                pa.field("bucket", pa.int8()),
+                pa.field("perplexity", pa.float32()),
+                pa.field("perplexity_bucket", pa.string()),
+                pa.field("educational", pa.float32()),
+            ]
+        ),
+    ),
     pa.field("source", pa.string(), nullable=False),
     pa.field("warc_file", pa.string(), nullable=False),
     pa.field("warc_offset", pa.int64(), nullable=False),
@@ -29,6 +42,11 @@ _CORPUS = [
         "removed_spans",
         pa.list_(pa.struct([("step", pa.string()), ("start", pa.int64()), ("end", pa.int64())])),
     ),
+    pa.field(
+        "safety",
+        pa.struct([("bad_words", pa.int32()), ("bad_word_share", pa.float32()), ("toxicity", pa.float32())]),
+    ),
+    pa.field("pii", pa.struct([(kind, pa.int32()) for kind in ("email", "ip", "phone", "key", "card", "iban")])),
 ]
 
 _DROPPED = [
@@ -62,7 +80,8 @@ def corpus_schema() -> pa.Schema:
     one piece); `date` is the capture time as the WARC record gives it; `decontaminated_characters` were removed because
     they stand in an evaluation set; `copies` says how often training is to read the document, once where it is null;
     `removed_characters` went because other documents hold them, and `removed_spans` says where they stood in the text
-    as the step found it (spans of different steps may overlap).
+    as the step found it (spans of different steps may overlap). `quality.bucket` counts the twentieths of raw pages
+    that score less (0 to 19); `quality.educational` runs from 0 to 5; `pii` counts what placeholders stand for.
     """
     return pa.schema(_CORPUS)
 

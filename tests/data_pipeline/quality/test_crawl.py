@@ -41,7 +41,7 @@ def crawl(tmp_path: Path) -> Path:
 
 
 def test_sample_holds_html_pages_only(crawl: Path) -> None:
-    texts = sample_pages(CrawlSample(path=str(crawl / "*.warc*")), seed=0)
+    texts = [page.text for page in sample_pages(CrawlSample(path=str(crawl / "*.warc*")), seed=0)]
     assert len(texts) == 50
     assert not any("PDF" in text or "<p>" in text for text in texts)
 
@@ -56,8 +56,9 @@ def test_sample_depends_on_urls_and_seed_not_on_files(crawl: Path) -> None:
 
 
 def test_language_filter(crawl: Path) -> None:
-    texts = sample_pages(CrawlSample(path=str(crawl / "*.warc*"), language="de"), seed=0)
-    assert len(texts) == 10 and all("Geschichte" in text for text in texts)
+    pages = sample_pages(CrawlSample(path=str(crawl / "*.warc*"), language="de"), seed=0)
+    assert len(pages) == 10
+    assert all("Geschichte" in page.text and page.url.startswith("http://d.example/") for page in pages)
     assert language_of(ENGLISH) == "en"
 
 

@@ -74,6 +74,7 @@ def examples(tmp_path: Path) -> dict[str, Any]:
     return {
         "positives": [{"path": str(tmp_path / "good.jsonl"), "field": "output"}],
         "negatives": [{"path": str(tmp_path / "raw.jsonl")}],
+        "folds": 1,
         "fasttext": {"buckets": 10_000},
     }
 
