@@ -5,17 +5,12 @@ from data_pipeline.read.config import ColumnsConfig, Format, ReadConfig
 from data_pipeline.read.formats import InputFile, open_records
 from data_pipeline.read.step import InputReader
 
-WarcReader = InputReader
-WarcSource = InputFile
-
 __all__ = [
     "ColumnsConfig",
     "Format",
     "InputFile",
     "InputReader",
     "ReadConfig",
-    "WarcReader",
-    "WarcSource",
     "decode_html",
     "open_records",
 ]

@@ -58,11 +58,34 @@ def decode_html(data: bytes, declared: str | None = None) -> tuple[str, str]:
     for label in (declared, _meta_charset(data)):
         codec = python_codec(label) if label else None
         if codec is not None:
-            text = data.decode(codec, "replace")
+            text = _decode(data, codec)
             if text.count("\ufffd") <= _MAX_BAD_SHARE * len(text):
                 return text, codec
     guess = _detect(data) or "cp1252"
-    return data.decode(guess, "replace"), guess
+    return _decode(data, guess), guess
+
+
+def _decode(data: bytes, codec: str) -> str:
+    return data.decode(codec, "llmill-euc-jp" if codec == "euc_jp" else "replace")
+
+
+def _vendor_characters(error: UnicodeError) -> tuple[str, int]:
+    """Error handler for EUC-JP: the vendors' rows (circled and Roman numbers, units, names' characters) that browsers
+    know and Python's codec does not. They are in Python's Shift_JIS (cp932), where each place of the 94 x 94 table has
+    a counterpart (JIS X 0208, appendix 1)."""
+    assert isinstance(error, UnicodeDecodeError)
+    pair = error.object[error.start : error.start + 2]
+    if len(pair) == 2 and min(pair) >= 0xA1 and max(pair) <= 0xFE:
+        row, cell = pair[0] - 0xA1, pair[1] - 0xA1
+        lead = row // 2 + (0x81 if row < 62 else 0xC1)
+        trail = cell + 0x9F if row % 2 else cell + (0x40 if cell < 63 else 0x41)
+        text = bytes((lead, trail)).decode("cp932", "ignore")
+        if len(text) == 1:
+            return text, error.start + 2
+    return "\ufffd", error.start + 1
+
+
+codecs.register_error("llmill-euc-jp", _vendor_characters)
 
 
 def _wide_encoding(data: bytes) -> str | None:

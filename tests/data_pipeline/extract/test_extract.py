@@ -11,7 +11,7 @@ import pytest
 
 from data_pipeline.extract import ExtractConfig, extract_text
 from data_pipeline.extract.clean import clean_text, is_furniture
-from data_pipeline.read import ReadConfig, WarcSource, decode_html
+from data_pipeline.read import InputFile, InputReader, ReadConfig, decode_html
 from data_pipeline.read.archive import Record, WarcFile
 
 WORD = re.compile(r"\w+")
@@ -114,11 +114,10 @@ def test_characters_are_normalised() -> None:
 def test_reading_and_extraction_of_one_file(warc, tmp_path: Path) -> None:
     from data_pipeline.base import DropLog
     from data_pipeline.extract import Extractor
-    from data_pipeline.read import WarcReader
 
     path = warc.prose(3).page("http://a.example/", "<html><body></body></html>").write(tmp_path / "a.warc.gz")
     log = DropLog()
-    reader = WarcReader([WarcSource(str(path), "a", "web", "")], ReadConfig(), log)
+    reader = InputReader([InputFile(str(path), "a", "web", "")], ReadConfig(), log)
     documents = list(Extractor(ExtractConfig(), log).run(reader.run()))
     assert len(documents) == 3 and [row["reason"] for row in log.rows] == ["empty"] and reader.read == 4
     assert all("html" not in document.metadata for document in documents)

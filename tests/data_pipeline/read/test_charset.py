@@ -1,7 +1,9 @@
 """Decoding against gold texts in legacy encodings, and the rules of precedence."""
 
 import gzip
+import html
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -37,8 +39,8 @@ def test_a_declaration_that_does_not_fit_is_not_believed() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-8-sig"])
 def test_wide_encodings_and_marks(encoding: str) -> None:
-    html = "<html><body>" + "Ein Fluß, viele Bücher. " * 10
-    assert decode_html(html.encode(encoding))[0] == html
+    text = "<html><body>" + "Ein Fluß, viele Bücher. " * 10
+    assert decode_html(text.encode(encoding))[0] == text
 
 
 def test_nothing_breaks_it() -> None:
@@ -64,3 +66,25 @@ def test_gold_pages_in_legacy_encodings(real_data: Path) -> None:
 def decodes(data: bytes, row: dict[str, str]) -> bool:
     ours, gold = (text.lstrip("\ufeff").replace("\r", "").strip() for text in (decode_html(data)[0], row["text"]))
     return ours[: len(gold)] == gold[: len(ours)]
+
+
+def test_characters_of_japanese_vendors() -> None:
+    """Circled numbers and the like stand in rows of EUC-JP that Python's codec lacks; browsers know them."""
+    page = b"<meta charset=euc-jp>" + "日本語".encode("euc_jp") * 20 + b"\xad\xa1\xad\xb5\xfc\xf1 \xff\xa1"
+    text, encoding = decode_html(page)
+    assert encoding == "euc_jp" and text.endswith("日本語①Ⅰⅰ \ufffd\ufffd")
+
+
+def test_browsers_tables_of_east_asian_encodings(real_data: Path) -> None:
+    """Every character of the web platform's tests for declared Japanese and Chinese pages, but for a known few."""
+    allowed = {"eucjp_chars": 9, "sjis_chars": 3, "iso2022jp_chars": 453, "big5_chars_extra": 104}
+    seen = {}
+    with tarfile.open(real_data / "nasty" / "wpt_encoding.tar.gz") as archive:
+        for member in archive.getmembers():
+            stem = Path(member.name).stem
+            if stem in allowed and member.name.endswith(".html"):
+                text, _ = decode_html(archive.extractfile(member).read())
+                spans = re.findall(r'data-cp="([0-9A-F]+)"[^>]*>(.*?)</span>', text, re.DOTALL | re.IGNORECASE)
+                seen[stem] = sum(html.unescape(shown) != chr(int(code, 16)) for code, shown in spans)
+                assert len(spans) > 2000
+    assert seen.keys() == allowed.keys() and all(seen[stem] <= allowed[stem] for stem in seen), seen
