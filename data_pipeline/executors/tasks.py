@@ -147,7 +147,7 @@ class CheckedTasks(PipelineExecutor):
 
 
 def usage_file(logs: Path, rank: int) -> Path:
-    """Where task `rank` leaves what it used: `bytes` (input), `wall_seconds`, `cpu_seconds`, `peak_rss_bytes` so far."""
+    """Where task `rank` leaves `bytes` (of its input), `wall_seconds`, `cpu_seconds`, `peak_rss_bytes` (so far)."""
     return logs / "usage" / f"{rank:05d}.log"
 
 

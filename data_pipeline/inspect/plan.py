@@ -22,9 +22,8 @@ from millbase.config import Config, load_config, read_yaml
 from millbase.errors import ArtifactError
 
 _GIB = 2**30
-_BYTES_A_DOCUMENT = 420
-"""Memory of the part over all documents for each, without signatures: ids, addresses, places and their arrays."""
-_ENOUGH_DOCUMENTS = 20_000
+_BYTES_A_DOCUMENT = 200
+"""What a mixture and decontamination hold for each document; duplicates are sorted within `dedup.memory_bytes`."""
 _LIKE_BYTES = 1.5
 
 
@@ -136,18 +135,15 @@ def _overall(usage: dict[str, Any], manifest: Manifest, config: PlanConfig) -> d
     """The part over all documents: duplicates, mixture and shards, in one process."""
     reached = _documents_reached(manifest)
     scale = config.pages / manifest.stats["read"]
-    minhash = manifest.config.get("dedup", {}).get("minhash", {})
-    near = manifest.config.get("dedup", {}).get("near", True)
-    signature = 8 * minhash.get("bands", 14) * minhash.get("rows", 8) if near else 0
-    measured = reached >= _ENOUGH_DOCUMENTS
-    grown = max(0, usage["peak_rss_bytes"] - usage["rss_before_bytes"])
-    bytes_a_document = grown / reached if measured else float(_BYTES_A_DOCUMENT + signature)
+    settings = manifest.config
+    limit = int(settings.get("dedup", {}).get("memory_bytes", 0))
+    weighted = any(source.get("weight") for source in settings["sources"]) or settings.get("mixture", {}).get("weights")
+    held = _BYTES_A_DOCUMENT if weighted or settings.get("decontaminate", {}).get("enabled") else 0
     return {
         "core_hours": usage["cpu_seconds"] * scale / 3600,
         "documents": reached * scale,
-        "bytes_a_document": bytes_a_document,
-        "bytes_a_document_measured": measured,
-        "memory_bytes": bytes_a_document * reached * scale,
+        "memory_bytes": usage["rss_before_bytes"] + limit + held * reached * scale,
+        "bytes_a_document": held,
     }
 
 
@@ -199,9 +195,8 @@ def _assumptions(config: PlanConfig, sample: dict[str, Any], overall: dict[str, 
             f"the sample stores {sample['bytes_a_page'] / 1e3:.0f} kB a page, the dump {wanted / 1e3:.0f} kB: other "
             "pages; the estimate by bytes may be nearer"
         )
-    how = "measured" if overall["bytes_a_document_measured"] else "by the size of what is held; the sample is too small"
     lines.append(
-        f"{overall['documents']:,.0f} documents reach it with {overall['bytes_a_document']:,.0f} bytes of memory each "
-        f"({how})"
+        f"{overall['documents']:,.0f} documents reach that part; it holds dedup.memory_bytes and "
+        f"{overall['bytes_a_document']} bytes for each (not measured at this size)"
     )
     return lines

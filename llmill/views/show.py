@@ -28,7 +28,12 @@ def print_json(value: Any) -> None:
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], left: Sequence[str] = ()) -> None:
     """A table; columns named in `left` and those of words are set to the left, numbers to the right."""
     plain = not sys.stdout.isatty()
-    table = Table(title=title, title_justify="left", box=None if plain else box.SIMPLE_HEAD, pad_edge=False)
+    if title:
+        console().print(Text(title, style="bold"))
+    if not rows:
+        print("(none)\n")
+        return
+    table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
         numbers = all(isinstance(row[index], (int, float, type(None))) for row in rows) and name not in left
         table.add_column(name, justify="right" if numbers else "left", overflow="fold", no_wrap=plain)
