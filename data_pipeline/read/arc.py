@@ -24,7 +24,7 @@ _DATE = re.compile(rb"\d{8,14}|-")
 _LENGTH = re.compile(rb"\d{1,18}")
 
 
-class _Header(NamedTuple):
+class Header(NamedTuple):
     """The line before a record."""
 
     url: bytes
@@ -51,7 +51,7 @@ class ArcFile:
             size = file.seek(0, 2)
             file.seek(0)
             gzipped = file.read(2) == GZIP_MAGIC[:2]
-            if gzipped and compressed_as_one(file, _record_end):
+            if gzipped and compressed_as_one(file, arc_record_end):
                 yield from self._scan(io.BufferedReader(Gunzip(file)), None)
             elif gzipped:
                 yield from self._members(file, size)
@@ -64,7 +64,7 @@ class ArcFile:
         offset = 0
         while offset < size:
             member = read_member(file, offset, self.max_bytes + 1 + _LINE_BYTES)
-            header = _parse(member.data)
+            header = parse_header(member.data)
             wanted = header.end + header.length if header else 0
             if member.end is not None and (member.size == 0 or (header is not None and member.size >= wanted)):
                 if header is not None:
@@ -90,7 +90,7 @@ class ArcFile:
                         return
                     offset += len(line)
                     continue
-                header, got = _parse(line), len(line)
+                header, got = parse_header(line), len(line)
                 if header is not None:
                     block = stream.read(min(header.length, self.max_bytes + 1))
                     got += len(block) + _skip(stream, header.length - len(block))
@@ -102,7 +102,7 @@ class ArcFile:
                 continue
             following = None
             if header is None and error is None and size is not None:
-                newline = find_start(stream, start, b"\n", lambda _, found: _parse(found[1:]) is not None)
+                newline = find_start(stream, start, b"\n", lambda _, found: parse_header(found[1:]) is not None)
                 following = None if newline is None else newline + 1
             stop = following if following is not None else max(offset, start) if size is None else size
             if error is None:
@@ -115,7 +115,7 @@ class ArcFile:
             stream.seek(following)
             offset = following
 
-    def _record(self, header: _Header, block: bytes, offset: int, length: int) -> Iterator[Record]:
+    def _record(self, header: Header, block: bytes, offset: int, length: int) -> Iterator[Record]:
         url = header.url.decode("utf-8", "replace")
         if url.startswith("filedesc:"):
             self.other_records += 1
@@ -123,7 +123,7 @@ class ArcFile:
         yield Record(offset, length, "response", None, url, _date(header.date), block[: self.max_bytes + 1])
 
 
-def _parse(head: bytes) -> _Header | None:
+def parse_header(head: bytes) -> Header | None:
     """The record line that `head` begins with; None when it is none. URLs may hold spaces, the other fields do not."""
     end = head.find(b"\n", 0, _LINE_BYTES) + 1
     fields = head[:end].rstrip(b"\r\n").split(b" ")
@@ -131,13 +131,14 @@ def _parse(head: bytes) -> _Header | None:
         if len(fields) > back + 1 and _DATE.fullmatch(fields[-back]) and _ADDRESS.fullmatch(fields[-back - 1]):
             url = b" ".join(fields[: -back - 1])
             if _SCHEME.match(url) and _LENGTH.fullmatch(fields[-1]):
-                return _Header(url, fields[-back], int(fields[-1]), end)
+                return Header(url, fields[-back], int(fields[-1]), end)
     return None
 
 
-def _record_end(head: bytes) -> int | None:
-    """For `compressed_as_one`: some files count the blank line after the block, others do not."""
-    header = _parse(head)
+def arc_record_end(head: bytes) -> int | None:
+    """Where the first record ends, for `compressed_as_one`, at the most: some files count the blank line after the
+    block, others do not."""
+    header = parse_header(head)
     if header is None:
         return 0 if b"\n" in head else None
     return header.end + header.length + 2
@@ -145,7 +146,7 @@ def _record_end(head: bytes) -> int | None:
 
 def _begins_line(head: bytes) -> bool:
     """Whether a member begins with a record's line; of a long line only the beginning is seen."""
-    return _parse(head) is not None or (b"\n" not in head and _SCHEME.match(head) is not None)
+    return parse_header(head) is not None or (b"\n" not in head and _SCHEME.match(head) is not None)
 
 
 def _skip(stream: IO[bytes], count: int) -> int:
@@ -156,13 +157,13 @@ def _skip(stream: IO[bytes], count: int) -> int:
     return done
 
 
-def _fault(header: _Header | None, got: int) -> str:
+def _fault(header: Header | None, got: int) -> str:
     if header is None:
         return "no ARC record line (URL, IP address, date, type, length)"
     return f"record holds {max(got - header.end, 0)} of {header.length} bytes"
 
 
-def _url(header: _Header | None) -> str | None:
+def _url(header: Header | None) -> str | None:
     return header.url.decode("utf-8", "replace") if header else None
 
 

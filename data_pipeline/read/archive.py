@@ -59,7 +59,7 @@ class WarcFile:
         head = file.read(4)
         file.seek(0)
         gzipped = head.startswith(GZIP_MAGIC[:2])
-        if gzipped and compressed_as_one(file, _record_end):
+        if gzipped and compressed_as_one(file, warc_record_end):
             # Offsets inside one long gzip member are meaningless to seek to: count in the uncompressed stream.
             yield from self._scan(_Forward(file), None, 0, None)
             return
@@ -170,8 +170,9 @@ class _Forward(Gunzip):
             return b""
 
 
-def _record_end(head: bytes) -> int | None:
-    """For `compressed_as_one`."""
+def warc_record_end(head: bytes) -> int | None:
+    """Where the record that `head` begins with ends, for `compressed_as_one`: 0 where that cannot be told, None where
+    the header goes on."""
     end = head.find(b"\r\n\r\n")
     if end < 0:
         return None
@@ -202,7 +203,7 @@ def _member_end(file: Any, offset: int, resync: bytes | None) -> int | None:
     if resync == GZIP_MAGIC:
         return read_member(file, offset, 0).end
     file.seek(offset)
-    end = _record_end(file.read(BLOCK))
+    end = warc_record_end(file.read(BLOCK))
     return offset + end if end else None
 
 

@@ -29,8 +29,8 @@ class WarcRecord:
     length: int
     """Bytes of the record, compressed."""
     url: str
-    found: Path | None = None
-    """Where the file is now; None when it is gone."""
+    found: Path | str | None = None
+    """Where the file is now, a path or a remote address; None when it is gone."""
 
 
 @dataclass
@@ -87,20 +87,17 @@ def sample_documents(tree: Node, count: int) -> list[str]:
 
 
 def read_record(record: WarcRecord) -> tuple[dict[str, str], bytes]:
-    """WARC headers and the first bytes of the record's content (HTTP headers and page), read at its offset.
+    """WARC headers and the first bytes of the record's content (HTTP headers and page; the line or row of a file of
+    texts), read at its offset.
 
-    Raises ArtifactError when the file is gone or holds another page there.
+    Raises ArtifactError when the file is gone or holds another page there, InputError when it cannot be read.
     """
-    from fastwarc.warc import ArchiveIterator
+    from data_pipeline.read.place import read_place
 
     if record.found is None:
         raise ArtifactError(f"WARC file {record.file!r} is no longer there; its page cannot be shown")
-    with open(record.found, "rb") as file:
-        file.seek(record.offset)
-        found = next(iter(ArchiveIterator(file, parse_http=False)), None)
-        headers = dict(found.headers.items()) if found is not None else {}
-        content = found.reader.read(_SHOWN_BYTES) if found is not None else b""
-    if headers.get("WARC-Target-URI", "").strip("<>") != record.url:
+    headers, content = read_place(str(record.found), record.offset, _SHOWN_BYTES)
+    if headers and headers.get("WARC-Target-URI", "").strip("<>") != record.url:
         raise ArtifactError(
             f"{str(record.found)!r} holds {headers.get('WARC-Target-URI')!r} at byte {record.offset}, expected "
             f"{record.url!r}; the file changed since the corpus was built"
@@ -151,8 +148,10 @@ def _find_row(manifest: Manifest, folders: tuple[str, ...], document: str) -> tu
     return None
 
 
-def _locate(recorded: str, corpus: Manifest, tree: Node) -> Path | None:
-    """The WARC file as recorded, else the one of the same name among the files the corpus read."""
+def _locate(recorded: str, corpus: Manifest, tree: Node) -> Path | str | None:
+    """The input file as recorded, else the one of the same name among the files the corpus read."""
+    if "://" in recorded:
+        return recorded
     if Path(recorded).is_file():
         return Path(recorded)
     read: list[Path] = []

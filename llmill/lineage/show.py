@@ -11,7 +11,7 @@ from rich.tree import Tree
 
 from llmill.lineage.documents import DocumentTrace, read_record
 from llmill.lineage.walk import Node
-from millbase.errors import ArtifactError
+from millbase.errors import ArtifactError, InputError
 
 
 def print_lineage(tree: Node, traces: Sequence[DocumentTrace] = (), *, content: bool = False) -> None:
@@ -70,7 +70,7 @@ def _add_content(branch: Tree, trace: DocumentTrace) -> None:
     assert trace.record is not None
     try:
         headers, content = read_record(trace.record)
-    except ArtifactError as error:
+    except (ArtifactError, InputError) as error:
         branch.add(Text(str(error), style="bold red"))
         return
     for name in ("WARC-Date", "WARC-Record-ID", "Content-Length"):
