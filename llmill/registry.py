@@ -69,6 +69,27 @@ KINDS: dict[str, StageKind] = {
             "Train the fastText quality classifier.",
         ),
         StageKind(
+            "perplexity",
+            "data_pipeline.perplexity.train_config:PerplexityModelConfig",
+            "data_pipeline.perplexity.train:train_perplexity",
+            "perplexity-model",
+            "Train an n-gram model, or take one, and set its perplexity buckets.",
+        ),
+        StageKind(
+            "educational",
+            "data_pipeline.educational.config:EducationalModelConfig",
+            "data_pipeline.educational.train:train_educational",
+            "educational-model",
+            "Distil scores of educational value into a small transformer.",
+        ),
+        StageKind(
+            "filter",
+            "data_pipeline.filter:FilterConfig",
+            "data_pipeline.filter:filter_corpus",
+            "corpus",
+            "Keep the documents of a finished corpus that meet a condition.",
+        ),
+        StageKind(
             "audit",
             "data_pipeline.audit:AuditConfig",
             "data_pipeline.audit:build_audit",

@@ -49,8 +49,9 @@ class Clause:
             return pc.fill_null(_condition(self.node, table), False)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
             reason = str(error).splitlines()[0]
-            raise ConfigError(f"condition {self.text!r}: {reason}; compare numbers with numbers, text with text") from
-            None
+            raise ConfigError(
+                f"condition {self.text!r}: {reason}; compare numbers with numbers and text with text"
+            ) from None
 
     def values(self, table: pa.Table) -> list[float | None]:
         """What was measured on each row; nulls where the clause is no plain comparison."""

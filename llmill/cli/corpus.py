@@ -1,4 +1,4 @@
-"""Commands that look into a corpus: explain, funnel, stats, sample, diff, plan."""
+"""Commands on a finished corpus: explain, funnel, stats, sample, diff, plan, filter."""
 
 from __future__ import annotations
 
@@ -45,6 +45,24 @@ def funnel(corpus: _Corpus) -> None:
     from llmill.funnel import print_funnel
 
     print_funnel(corpus)
+
+
+def filter_command(
+    corpus: _Corpus,
+    keep: Annotated[str, typer.Option("--keep", metavar="CONDITION", help="Such as 'quality.score >= 0.7'.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the new corpus.", show_default=False)],
+    shard_bytes: Annotated[int, typer.Option("--shard-bytes", min=1, help="Text bytes in one shard.")] = 256 << 20,
+) -> None:
+    """Keep the documents that meet a condition on the columns, as a new corpus; the crawl is not read.
+
+    Conditions compare columns with numbers and text (quality.score >= 0.7, language in ["en", "de"], length(text) > 500),
+    joined by and, or, not. Comparisons with a null are false; ask with "is None".
+    """
+    from data_pipeline.filter import FilterConfig, filter_corpus
+    from millbase.config import load_config
+
+    values = {"corpus": str(corpus), "keep": keep, "shard_bytes": shard_bytes}
+    typer.echo(str(filter_corpus(load_config(FilterConfig, values, where="filter"), out)))
 
 
 def stats(
