@@ -121,6 +121,7 @@ def fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FetchConfig:
     """Small blocks, short waits, and limits of this test alone."""
     (tmp_path / "shared").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "shared"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "shared"))  # for child processes
     return FetchConfig(
         requests_per_second=None, retries=4, first_wait_seconds=0.01, timeout_seconds=5, block_bytes=1 << 16
     )

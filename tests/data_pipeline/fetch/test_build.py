@@ -56,6 +56,18 @@ def test_a_dump_by_name_over_a_bad_line(crawl, fetch: FetchConfig, tmp_path: Pat
     assert not {NAMES[0], NAMES[1]} & {path for path, _ in crawl.requests}, "finished files are not fetched again"
 
 
+@pytest.mark.slow
+def test_workers_share_the_line_and_give_the_same_bytes(crawl, fetch: FetchConfig, tmp_path: Path) -> None:
+    source = {"crawl": {"dump": "CC-MAIN-2024-51", "base": crawl.address}}
+    alone = build_corpus(config(fetch, source), tmp_path / "alone")
+    polite = fetch.model_copy(update={"connections": 1, "block_bytes": 4096})
+    crawl.behaviours = {name: ["503", "cut:100"] for name in NAMES}
+    crawl.most_at_once = 0
+    together = build_corpus(config(polite, source, workers=2), tmp_path / "together")
+    assert open_artifact(together).digest == open_artifact(alone).digest
+    assert crawl.most_at_once == 1
+
+
 def test_a_sample_and_plain_addresses(crawl, fetch: FetchConfig, tmp_path: Path) -> None:
     sample = {"name": "sample", "crawl": {"dump": "CC-MAIN-2024-51", "base": crawl.address, "share": 0.5}}
     corpus = build_corpus(config(fetch, sample), tmp_path / "sample")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import fsspec
 import pytest
 
+from data_pipeline.corpus import CorpusConfig, SourceConfig, build_corpus, document_location, read_corpus
 from data_pipeline.fetch import CrawlConfig, FetchConfig, dump_files, input_size, open_input
+from data_pipeline.read import ReadConfig
+from data_pipeline.read.place import read_place
 from millbase.errors import InputError
 from millbase.files import glob_files
 
@@ -105,3 +109,25 @@ def test_nobody_there(bucket: str, fetch: FetchConfig, monkeypatch: pytest.Monke
             input_size(f"{bucket}/part/file", fetch)
         with pytest.raises(InputError, match=r"s3://crawl/\*.* cannot be reached.*endpoint"):
             glob_files(f"{bucket}/*")
+
+
+def test_a_build_from_a_bucket(bucket: str, new_warc, fetch: FetchConfig, tmp_path: Path) -> None:
+    filesystem = fsspec.filesystem("s3")
+    for n in range(2):
+        filesystem.pipe_file(f"crawl/warc/{n}.warc.gz", new_warc().prose(4, start=10 * n).to_bytes(seed=n))
+    settings = CorpusConfig(
+        sources=[SourceConfig(inputs=f"{bucket}/warc/*.warc.gz")], read=ReadConfig(fetch=fetch), workers=1
+    )
+    rows = list(read_corpus(build_corpus(settings, tmp_path / "corpus")))
+    assert [row["warc_file"] for row in rows] == ["0.warc.gz"] * 4 + ["1.warc.gz"] * 4
+    place = document_location(tmp_path / "corpus", rows[5]["id"])
+    headers, _ = read_place(place["warc_file"], place["offset"], 100, ReadConfig(fetch=fetch))
+    assert place["warc_file"] == f"{bucket}/warc/1.warc.gz" and headers["WARC-Target-URI"] == rows[5]["url"]
+
+
+def test_public_buckets_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting that the error message proposes."""
+    known: dict[str, object] = {}
+    monkeypatch.setenv("FSSPEC_S3", '{"anon": true}')
+    fsspec.config.set_conf_env(known)
+    assert known == {"s3": {"anon": True}}

@@ -58,6 +58,5 @@ def test_every_place_leads_back(warc, tmp_path: Path, name: str) -> None:
         else:
             assert isinstance(item, TextRecord)
             assert json.loads(content) == {"text": item.text, "url": item.url}
-    with pytest.raises(InputError, match=r"holds no record at|no such row"):
-        assert read_place(str(path), 10**9, 200) == ({}, b"") and "jsonl" in name
-        raise InputError("holds no record at")
+    with pytest.raises(InputError, match=r"holds no record at 1000000000 .* the file changed"):
+        read_place(str(path), 10**9, 200)
