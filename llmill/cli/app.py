@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llmill.cli import chat, inspect, recipes
+from llmill.cli import chat, inspect, outputs, recipes
 from llmill.cli import corpus as look
 from llmill.cli.components import component_command
 
@@ -55,6 +55,10 @@ component_command(corpus, "train-perplexity", "perplexity")
 component_command(corpus, "train-educational", "educational")
 corpus.command("filter")(look.filter_command)
 component_command(corpus, "audit", "audit")
+for _name in ("decontaminate", "mix", "mix-candidates", "mix-fit"):
+    component_command(corpus, _name, _name)
+corpus.command("contamination")(outputs.contamination)
+corpus.command("export")(outputs.export)
 for _command in (look.explain, look.funnel, look.stats, look.sample, look.diff, look.plan):
     corpus.command(_command.__name__)(_command)
 tokenizer = _group("tokenizer", "Train a tokenizer.", _MAKE)

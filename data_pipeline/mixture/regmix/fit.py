@@ -88,6 +88,7 @@ def fit_mixture(config: MixFitConfig, out: str | Path) -> Path:
             trust = "better" if fit.better_than_chance else "NO BETTER"
             file.write(f"# learned from {len(runs.weights)} proxy runs; the fit is {trust} than chance, see fit.txt\n")
             yaml.safe_dump({"mixture": as_mixture(fit.sources, fit.weights)}, file, sort_keys=False, allow_unicode=True)
+        logger.info("the fit\n\n%s\n", text)
         if not fit.better_than_chance:
             logger.warning("the fit is no better than chance: the weights say nothing; train more or longer proxy runs")
         artifact.stats.update(runs=len(runs.weights), better_than_chance=fit.better_than_chance)
