@@ -26,8 +26,8 @@ class FineWebConfig(Config):
     """`datatrove`: datatrove's limits for every field not set, and its words."""
     min_line_punctuation: float | None = Field(default=0.05, ge=0, le=1)
     """Smallest share of lines that end in a terminal mark. FineWeb: 0.12, which drops a sixth of documentation."""
-    max_short_lines: float | None = Field(default=0.85, ge=0, le=1)
-    """Largest share of short lines. FineWeb: 0.67, which drops a sixth of documentation pages."""
+    max_short_lines: float | None = Field(default=0.67, ge=0, le=1)
+    """Largest share of short lines."""
     short_line_characters: int = Field(default=30, ge=1)
     """Lines up to this long are short."""
     max_duplicate_line_characters: float | None = Field(default=0.2, ge=0, le=1)

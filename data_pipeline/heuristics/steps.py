@@ -31,15 +31,24 @@ class HeuristicBlocks(Protocol):
 
 
 def heuristic_steps(config: HeuristicBlocks, log: DropLog | None = None) -> list[RuleFilter]:
-    """A step for every block that is enabled, in the order of FineWeb's pipeline; line-wise cleaning at the end."""
-    steps: list[RuleFilter | None] = [
-        GopherRepetitionFilter(config.gopher_repetition, log) if config.gopher_repetition.enabled else None,
-        GopherQualityFilter(config.gopher_quality, log) if config.gopher_quality.enabled else None,
-        C4Filter(config.c4, log) if config.c4.enabled else None,
-        FineWebFilter(config.fineweb, log) if config.fineweb.enabled else None,
-        RefinedWebFilter(config.refinedweb, log) if config.refinedweb.enabled else None,
-    ]
-    return [step for step in steps if step is not None]
+    """A step for every block that is enabled.
+
+    C4 comes first, for it takes lines out: the other rules judge what is kept (of human-reviewed documentation pages they
+    drop a tenth otherwise, none so), and words are cut once. With any `compat`, datatrove's order: C4 after Gopher.
+    """
+    c4: list[RuleFilter] = [C4Filter(config.c4, log)] if config.c4.enabled else []
+    gopher: list[RuleFilter] = []
+    if config.gopher_repetition.enabled:
+        gopher.append(GopherRepetitionFilter(config.gopher_repetition, log))
+    if config.gopher_quality.enabled:
+        gopher.append(GopherQualityFilter(config.gopher_quality, log))
+    compat = any(
+        (config.gopher_repetition.compat, config.gopher_quality.compat, config.c4.compat, config.fineweb.compat)
+    )
+    last: list[RuleFilter] = [FineWebFilter(config.fineweb, log)] if config.fineweb.enabled else []
+    if config.refinedweb.enabled:
+        last.append(RefinedWebFilter(config.refinedweb, log))
+    return [*gopher, *c4, *last] if compat else [*c4, *gopher, *last]
 
 
 def spread_compat(values: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import cache
 
 _TWO_LETTERS = """
 abk:ab afr:af aka:ak amh:am ara:ar arb:ar arg:an asm:as ava:av aze:az azj:az bak:ba bam:bm bel:be ben:bn bis:bi bod:bo
@@ -45,6 +46,7 @@ UNDETERMINED = "und"
 """The code of text whose language cannot be told (ISO 639-2)."""
 
 
+@cache
 def code_of(label: str) -> tuple[str, str | None]:
     """(language, script or None) of a model's label: `__label__eng_Latn` gives `en` and `Latn`."""
     language, _, script = label.removeprefix("__label__").partition("_")

@@ -80,6 +80,7 @@ ONLY_LANGUAGE = {
 """The one big language of a script; the others have several."""
 
 _LETTER = re.compile(r"[^\W\d_]")
+_NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
 _MIN_SHARE = 0.1  # of the letters: pages quote, name and print code in the Latin script
 _MAX_KANA = 0.1  # Chinese pages name Japanese things, but no more
 
@@ -99,6 +100,8 @@ def fits(text: str, language: str, label_script: str | None = None) -> bool:
         return "Latn" in scripts
     if not scripts <= _RANGES.keys():
         return True  # a script we have no table of
+    if "Latn" in scripts and len(text.encode("ascii", "ignore").translate(None, _NO_LETTERS)) >= _MIN_SHARE * len(text):
+        return True  # the usual case: English letters alone are enough
     letters = count_letters(text)
     if "Kana" in scripts and not _pattern(("Kana",)).search(text):
         return not letters
