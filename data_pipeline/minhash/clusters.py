@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from data_pipeline.base.sorting import Sorter, Space, numbers, pack, release, starts_of_groups
 from data_pipeline.minhash.components import components
@@ -143,6 +141,9 @@ def _merge(labels: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarra
     """int64 [M] labels after joining the groups of the nodes `left` and `right`."""
     if len(left) == 0:
         return labels
+    from scipy.sparse import coo_array  # a quarter second to import, in every worker, and needed once at the end
+    from scipy.sparse.csgraph import connected_components
+
     edges = coo_array((np.ones(len(left), dtype=bool), (labels[left], labels[right])), shape=(len(labels),) * 2)
     return np.asarray(connected_components(edges, directed=False)[1][labels], dtype=np.int64)
 

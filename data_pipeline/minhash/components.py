@@ -8,8 +8,6 @@ tied to the lowest of its neighbours, until each component is a star around its 
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from data_pipeline.base.sorting import Sorter, Space, numbers, pack, starts_of_groups
 
@@ -40,6 +38,9 @@ def _in_memory(edges: Sorter) -> list[tuple[np.ndarray, np.ndarray]]:
     records = np.concatenate(pieces)
     nodes, ends = np.unique(np.concatenate([numbers(records, 0), numbers(records, 8)]), return_inverse=True)
     left, right = ends[: len(records)], ends[len(records) :]
+    from scipy.sparse import coo_array  # a quarter second to import, in every worker, and needed once at the end
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(len(nodes),) * 2)
     labels = connected_components(graph, directed=False)[1]
     _, lowest = np.unique(labels, return_index=True)  # nodes ascend, so the first of a label is its lowest

@@ -75,6 +75,10 @@ def _ranges(characters: str) -> Iterator[tuple[int, int]]:
         yield ord(first), ord(last or first)
 
 
+_FORMS_END = 0x20000
+"""Beyond the first two planes are ideographs and marks, which have neither case nor digits."""
+
+
 @cache
 def character_codes(lowercase: bool, fold_digits: bool) -> np.ndarray:
     """uint32 [0x110000]: for each code point its normalised form times 4, plus its kind as in `character_kinds`, or
@@ -83,12 +87,13 @@ def character_codes(lowercase: bool, fold_digits: bool) -> np.ndarray:
     kinds = np.frombuffer(character_kinds(), dtype=np.uint8)
     forms = points.copy()
     context = np.array([ord(character) for character in _CONTEXT])
+    with_forms = points[:_FORMS_END]
     if lowercase:
-        others = np.delete(points, context)
+        others = np.delete(with_forms, context)
         lower = "".join(map(chr, others.tolist())).lower().encode("utf-32-le", "surrogatepass")
         forms[others] = np.frombuffer(lower, dtype="<u4")
     if fold_digits:
-        characters = "".join(map(chr, points.tolist()))
+        characters = "".join(map(chr, with_forms.tolist()))
         forms[[match.start() for match in _DIGITS.finditer(characters)]] = ord("0")
     codes = forms * 4 + kinds[forms]
     if lowercase:

@@ -137,15 +137,23 @@ size_t Tokens::duplicate_n_gram_characters(size_t n) const {
 }
 
 uint64_t Tokens::power(size_t exponent) const {
+    constexpr size_t TABLE = 1 << 16;
     if (powers_.empty()) powers_.push_back(1);
-    while (powers_.size() <= exponent) powers_.push_back(mulmod(powers_.back(), BASE));
-    return powers_[exponent];
+    while (powers_.size() <= std::min(exponent, TABLE)) powers_.push_back(mulmod(powers_.back(), BASE));
+    uint64_t result = powers_[exponent % TABLE];
+    for (size_t i = 0; i < exponent / TABLE; ++i) result = mulmod(result, powers_[TABLE]);
+    return result;
 }
 
+// From the hashes of the texts before and up to an n-gram, which costs the same for every n.
 uint64_t Tokens::joined(size_t first, size_t n) const {
-    uint64_t hash = 0;
-    for (size_t k = first; k < first + n; ++k) hash = addmod(mulmod(hash, power(tokens_[k].length)), tokens_[k].hash);
-    return hash;
+    if (prefixes_.empty()) {
+        prefixes_.reserve(tokens_.size() + 1);
+        prefixes_.push_back(0);
+        for (const Token& token : tokens_)
+            prefixes_.push_back(addmod(mulmod(prefixes_.back(), power(token.length)), token.hash));
+    }
+    return submod(prefixes_[first + n], mulmod(prefixes_[first], power(ends_[first + n] - ends_[first])));
 }
 
 }  // namespace llmill

@@ -51,7 +51,8 @@ class Tokens {
     pybind11::str text_;
     std::vector<Token> tokens_;
     std::vector<uint32_t> ends_;           // characters in the first k words
-    mutable std::vector<uint64_t> powers_;  // BASE^k
+    mutable std::vector<uint64_t> powers_;    // BASE^k
+    mutable std::vector<uint64_t> prefixes_;  // hashes of the characters of the first k words
     uint64_t power(size_t exponent) const;
     uint64_t joined(size_t first, size_t n) const;  // hash of n words without blanks, as datatrove compares them
 };
