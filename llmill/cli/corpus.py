@@ -55,8 +55,8 @@ def filter_command(
 ) -> None:
     """Keep the documents that meet a condition on the columns, as a new corpus; the crawl is not read.
 
-    Conditions compare columns with numbers and text (quality.score >= 0.7, language in ["en", "de"], length(text) > 500),
-    joined by and, or, not. Comparisons with a null are false; ask with "is None".
+    Conditions compare columns with numbers and text (quality.score >= 0.7, language in ["en", "de"],
+    length(text) > 500), joined by and, or, not. Comparisons with a null are false; ask with "is None".
     """
     from data_pipeline.filter import FilterConfig, filter_corpus
     from millbase.config import load_config
