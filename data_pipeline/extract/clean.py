@@ -41,11 +41,20 @@ _MIN_RUN = 4
 _BLANKS = re.compile(r"\n{3,}")
 
 
-def clean_text(text: str, lines: bool = True) -> str:
-    """`text` in Unicode NFC without control characters and repeated blanks and, with `lines`, without furniture."""
+def clean_text(text: str, lines: bool = True, layout: bool = False) -> str:
+    """`text` in Unicode NFC without control characters and repeated blanks and, with `lines`, without furniture.
+
+    `layout` says that the blanks of the text are meant, as the indentation of code is: they stay, and so do lists at
+    the ends, which are then no leftovers of navigation.
+    """
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
     if not text.isascii() or not text.replace("\n", "").isprintable():
         text = _CONTROLS.sub("", text)
+    if layout:
+        kept = [line.rstrip() for line in text.split("\n")]
+        if lines:
+            kept = [line for line in kept if not is_furniture(line.strip())]
+        return _BLANKS.sub("\n\n", "\n".join(kept)).strip("\n")
     kept = [" ".join(line.split()) for line in text.split("\n")]
     if lines:
         kept = [line for line in kept if not is_furniture(line)]
@@ -71,6 +80,8 @@ def link_run(lines: list[str]) -> int:
 
 
 def _is_link(line: str) -> bool:
+    if line.startswith("- "):
+        return False
     return len(line) <= _LINK_CHARACTERS and line[-1] not in ".!?:;,\"'”。！？" and len(line.split()) <= _LINK_WORDS
 
 

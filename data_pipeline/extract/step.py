@@ -5,14 +5,13 @@ from __future__ import annotations
 from datatrove.data import Document
 
 from data_pipeline.base import CorpusStep, Drop, DropLog, Measure
-from data_pipeline.extract.clean import clean_text
 from data_pipeline.extract.config import ExtractConfig
-from data_pipeline.extract.main_text import extract_text
+from data_pipeline.extract.main_text import extract_page
 from data_pipeline.read.charset import decode_html
 
 
 class Extractor(CorpusStep):
-    """Replaces the raw page of a document (`metadata["html"]`) by its main text and title."""
+    """Replaces the raw page of a document (`metadata["html"]`) by its main text, title, author and date."""
 
     name = "⛏ Main text"
     step_name = "extract"
@@ -30,9 +29,9 @@ class Extractor(CorpusStep):
         if len(data) > self.config.max_html_bytes:
             return Drop("html_too_large", float(len(data)), float(self.config.max_html_bytes))
         html, _ = decode_html(data, charset)
-        text, title = extract_text(html, self.config)
-        document.text = clean_text(text, self.config.clean_lines)
-        document.metadata["title"] = clean_text(title, lines=False) if title else None
+        page = extract_page(html, self.config)
+        document.text = page.text
+        document.metadata |= {"title": page.title, "author": page.author, "published": page.published}
         if len(document.text) < self.config.min_characters:
             reason = "too_short" if document.text else "empty"
             return Drop(reason, float(len(document.text)), float(self.config.min_characters))
