@@ -5,6 +5,7 @@
 
 #include "c4.hpp"
 #include "fasttext.hpp"
+#include "html_bind.hpp"
 #include "lines.hpp"
 #include "minhash.hpp"
 #include "ngrams.hpp"
@@ -104,4 +105,6 @@ PYBIND11_MODULE(_kernels, m) {
                 return model.predict(std::string(py::reinterpret_steal<py::bytes>(replaced)), k);
             },
             py::arg("text"), py::arg("k") = 1);
+
+    html::bind(m);
 }
