@@ -140,9 +140,9 @@ def test_ray_tells_failures_and_goes_on_with_the_rest(crawl: Path, ray_config: C
 
 
 def test_ray_notices_a_killed_worker(crawl: Path, ray_config: CorpusConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    import data_pipeline.corpus.build as build
-
     import ray
+
+    import data_pipeline.corpus.build as build
 
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
     steps = build.pipeline_steps
