@@ -92,8 +92,7 @@ class GopherQualityFilter(RuleFilter):
         if config.max_ellipsis_lines:
             yield at_most("ellipsis_lines", marks.ellipses / lines, config.max_ellipsis_lines)
         if config.min_alpha_words:
-            whole = config.alpha_words == "whitespace"
-            count, letters = white_space_words(text) if whole else (len(tokens), tokens.letter_words())
+            count, letters = self._letter_words(text, tokens, settings)
             yield at_least("few_alpha_words", letters / max(count, 1), config.min_alpha_words)
         stop_words = settings.stop_words if config.stop_words == "language" else config.stop_words
         if config.min_stop_words and stop_words:
@@ -117,6 +116,14 @@ class GopherQualityFilter(RuleFilter):
             yield at_least("short_words", mean, shortest)
         if longest:
             yield at_most("long_words", mean, longest)
+
+    def _letter_words(self, text: str, tokens: TokensLike, settings: LanguageSettings) -> tuple[int, int]:
+        """(words, those with a letter); in scripts without blanks, letters count as words and punctuation does not."""
+        if self.config.alpha_words == "tokens":
+            return len(tokens), tokens.letter_words()
+        if settings.units_per_word > 1:
+            return tokens.plain_words()[0], tokens.letter_words()
+        return white_space_words(text)
 
     def _count_stop_words(self, text: str, tokens: TokensLike, words: Sequence[str], inside: bool) -> int:
         """Different words of `words` in the text."""

@@ -22,7 +22,7 @@ _COUNTED = (
 )
 _COUNTER = re.compile(rf"\W*(?:\d[\d.,]*\s*[km]?\s+(?:{_COUNTED})\W*)+", re.IGNORECASE)
 _START = re.compile(r"(?:sign|log)[ -]?(?:in|out|up)\b[\s|:.·-]*", re.IGNORECASE)
-_END = re.compile(r"[\s|:.·-]*\b(?:read|see|show|learn|load) more\W*$", re.IGNORECASE)
+_END = re.compile(r"[\s|:·-]*\b(?:read|see|show|learn|load) more\W*$", re.IGNORECASE)
 _ANYWHERE = re.compile(r"\b(?:\d+ )?items? in (?:your )?(?:cart|basket|bag)\b", re.IGNORECASE)
 
 

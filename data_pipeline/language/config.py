@@ -18,8 +18,8 @@ class LanguageConfig(Config):
     languages: list[str] | None = ["en"]
     """Languages to keep, by ISO 639-1 code, or ISO 639-3 where there is none; null keeps every language."""
     min_score: float = Field(default=0.4, ge=0.0, le=1.0)
-    """Documents whose language is less sure are dropped with the reason `unsure`. FineWeb: 0.65, which drops one page of
-    documentation in fifteen for its code, and keeps hardly fewer foreign sentences."""
+    """Documents whose language is less sure are dropped with the reason `unsure`. FineWeb: 0.65, which drops one page
+    of documentation in fifteen for its code, and keeps hardly fewer foreign sentences."""
     min_scores: dict[str, float] = {}
     """Other thresholds for some languages, by code."""
     model: str | None = None

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from data_pipeline.language.codes import canonical
-from data_pipeline.language.identify import predict
+from data_pipeline.language.identification import predict
 from data_pipeline.language.scripts import fits
 
 _PARAGRAPHS = 16

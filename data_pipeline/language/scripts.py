@@ -82,6 +82,7 @@ ONLY_LANGUAGE = {
 _LETTER = re.compile(r"[^\W\d_]")
 _NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
 _MIN_SHARE = 0.1  # of the letters: pages quote, name and print code in the Latin script
+_SAMPLE = 400  # characters that are looked at first: nearly every text passes by them
 _MAX_KANA = 0.1  # Chinese pages name Japanese things, but no more
 
 
@@ -102,6 +103,10 @@ def fits(text: str, language: str, label_script: str | None = None) -> bool:
         return True  # a script we have no table of
     if "Latn" in scripts and len(text.encode("ascii", "ignore").translate(None, _NO_LETTERS)) >= _MIN_SHARE * len(text):
         return True  # the usual case: English letters alone are enough
+    return _has_letters(text[:_SAMPLE], scripts) or (len(text) > _SAMPLE and _has_letters(text, scripts))
+
+
+def _has_letters(text: str, scripts: set[str]) -> bool:
     letters = count_letters(text)
     if "Kana" in scripts and not _pattern(("Kana",)).search(text):
         return not letters

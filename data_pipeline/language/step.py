@@ -10,7 +10,7 @@ from data_pipeline.base import Drop, DropLog, Measure
 from data_pipeline.base.rules import RuleFilter, at_least
 from data_pipeline.language.codes import check_codes
 from data_pipeline.language.config import LanguageConfig
-from data_pipeline.language.identify import find_model, identify, model_languages
+from data_pipeline.language.identification import find_model, identify, model_languages
 from data_pipeline.language.mixed import second_language
 from millbase.errors import ConfigError
 

@@ -10,7 +10,7 @@ import pytest
 from datatrove.data import Document
 
 from data_pipeline.language import LanguageConfig, LanguageFilter, find_model
-from data_pipeline.language.identify import identify
+from data_pipeline.language.identification import identify
 from millbase.errors import InputError
 
 ENGLISH = "The river ran through the valley, and the people who lived there built a bridge of stone.\n"
