@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-MALLOC_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_PERTURB_": "0"}
+MALLOC_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "4096", "MALLOC_PERTURB_": "0"}
 
 
 def run_fit(examples: Path, model_file: Path, options: dict[str, Any]) -> None:
