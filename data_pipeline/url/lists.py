@@ -137,10 +137,12 @@ def _ut1_member(name: str) -> Iterator[IO[bytes]]:
         raise InputError(
             f"url.use_ut1: the installed datatrove has no {_UT1!r}; install datatrove 0.10 or set it to false"
         )
-    with tarfile.open(fileobj=io.BytesIO(asset.read_bytes()), mode="r:gz") as archive:
-        member = archive.extractfile(name)
-        assert member is not None, f"the UT1 archive has a file named {name}"
-        yield member
+    # As a stream: otherwise the whole archive is unpacked to list its members, and once more to read one.
+    with tarfile.open(fileobj=io.BytesIO(asset.read_bytes()), mode="r|gz") as archive:
+        found = next((member for member in archive if member.name == name), None)
+        content = archive.extractfile(found) if found is not None else None
+        assert content is not None, f"the UT1 archive has a file named {name}"
+        yield content
 
 
 def fineweb_words() -> list[frozenset[str]]:
