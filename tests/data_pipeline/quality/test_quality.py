@@ -11,7 +11,17 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from data_pipeline.quality import QualityModel, QualityModelConfig, train_quality
-from data_pipeline.quality.measures import area_under_roc, calibration_table, measure, threshold_for_share
+from data_pipeline.quality.folds import Example, align, fold_of, group_of, split
+from data_pipeline.quality.measures import (
+    area_under_roc,
+    bucket_edges,
+    bucket_of,
+    calibration_table,
+    expected_calibration_error,
+    measure,
+    share_interval,
+    threshold_for_share,
+)
 from data_pipeline.quality.model import to_line
 from data_pipeline.quality.train import cut
 from millbase.artifacts import open_artifact
@@ -170,6 +180,80 @@ def test_measures_agree_with_definitions() -> None:
     assert (table[1]["positives"], table[1]["negatives"]) == (0, 1)
     assert (table[9]["positives"], table[9]["negatives"], table[9]["mean_score"]) == (1, 1, 0.975)
     assert table[5]["positive_share"] is None
+
+
+def test_a_page_is_scored_by_the_model_that_saw_no_page_of_its_site() -> None:
+    examples = [Example(f"text {n}", f"site{n % 30}.example") for n in range(300)] + [
+        Example(f"prose {n}") for n in range(50)
+    ]
+    for fold in range(5):
+        train_part, heldout = split(examples, fold, 3, 5)
+        assert not {e.group for e in heldout if e.group} & {e.group for e in train_part}
+        assert all(fold_of(e.line, e.group, 3, 5) == fold for e in heldout)
+    assert sorted(e for fold in range(5) for e in split(examples, fold, 3, 5)[1]) == sorted(examples)
+    assert group_of("http://WWW.Site.example:80/a?b") == "site.example" and group_of("") == ""
+
+
+def test_alignment_brings_models_to_one_scale() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1, 500)
+    scores = [
+        (1 / (1 + np.exp(-(shift + scale * logits)))).tolist() for shift, scale in ((0.0, 1.0), (2.0, 0.1), (-1.0, 3.0))
+    ]
+    aligned = [alignment.apply(each) for alignment, each in zip(align(scores), scores, strict=True)]
+    assert aligned[0] == pytest.approx(aligned[1], abs=1e-6) and aligned[0] == pytest.approx(aligned[2], abs=1e-6)
+    assert align(scores)[0].apply([0.0]) == [0.0], "a text without words stays at 0"
+
+
+def test_cross_fitting_spares_good_pages_that_served_as_negatives(examples: dict[str, Any], tmp_path: Path) -> None:
+    """Every raw page has a word of its own, by which a single model remembers it after many passes."""
+    rng = random.Random(5)
+    pages = [f"own{n} own{n} own{n} own{n} {sentence(rng, PROSE if n % 2 else SPAM)}" for n in range(400)]
+    write_jsonl(tmp_path / "raw.jsonl", pages)
+    good = np.arange(400) % 2 == 1
+    kept = {}
+    for folds in (1, 5):
+        options = (f"folds={folds}", "fasttext.epochs=40", "fasttext.learning_rate=0.1", "fasttext.buckets=100000")
+        model = train(examples, tmp_path / f"model{folds}", *options)
+        assert len(list((tmp_path / f"model{folds}").glob("model*.bin"))) == folds
+        scores = np.array(model.score(pages))
+        kept[folds] = float((scores >= model.threshold)[good].mean())
+        assert (scores >= model.threshold)[~good].mean() < 0.02
+        stats = open_artifact(tmp_path / f"model{folds}").stats
+        if folds == 1:
+            assert stats["mean_raw_score_in_training"] < stats["mean_raw_score"] - 0.05
+        else:
+            assert stats["heldout_negatives"] == 400 and stats["heldout_positives"] == 400
+    assert kept[5] > 0.8 and kept[5] > kept[1] + 0.15, kept
+
+
+def test_cross_fitted_training_is_byte_identical(examples: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train(examples, tmp_path / name, "folds=3")
+    files = [{f.name: f.read_bytes() for f in (tmp_path / name).glob("model*.bin")} for name in ("a", "b")]
+    assert files[0] == files[1] and sorted(files[0]) == ["model-0.bin", "model-1.bin", "model-2.bin"]
+
+
+def test_buckets_are_twentieths_of_raw_pages(examples: dict[str, Any], tmp_path: Path) -> None:
+    model = train(examples, tmp_path / "model")
+    rng = random.Random(6)
+    buckets = [model.bucket(score) for score in model.score([sentence(rng, SPAM) for _ in range(50)])]
+    assert max(bucket or 0 for bucket in buckets) < 11
+    scores = np.linspace(0, 1, 2001)
+    counts = np.bincount([bucket_of(score, bucket_edges(scores)) for score in scores])
+    assert len(counts) == 20 and counts.min() >= 99 and counts.max() <= 102
+    assert bucket_of(-1.0, bucket_edges(scores)) == 0 and bucket_of(2.0, bucket_edges(scores)) == 19
+
+
+def test_calibration_error_and_intervals() -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.uniform(0, 1, 20_000)
+    true = rng.uniform(0, 1, 20_000) < scores
+    calibrated = calibration_table(scores[true], scores[~true])
+    assert expected_calibration_error(calibrated) < 0.02
+    assert expected_calibration_error(calibration_table(scores[true] ** 3, scores[~true] ** 3)) > 0.1
+    low, high = share_interval(90, 100)
+    assert (low, high) == (pytest.approx(0.8256, abs=1e-3), pytest.approx(0.9448, abs=1e-3)), "Wilson's, by hand"
 
 
 def test_too_few_examples(examples: dict[str, Any], tmp_path: Path) -> None:
