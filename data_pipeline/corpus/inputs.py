@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -36,14 +37,17 @@ def find_files(config: CorpusConfig) -> tuple[list[InputFile], str]:
                 )
             found[path] = source
     root = common_folder([_anchor(path, source) for path, source in found.items()])
-    return [_input_file(path, path.removeprefix(root), source) for path, source in found.items()], root
+    files = [_input_file(path, path.removeprefix(root), source) for path, source in found.items()]
+    asked = [file for file in files if file.about_bytes is None and is_http(file.path)][:_MAX_QUESTIONS]
+    sizes = {file.path: input_size(file.path, config.read.fetch) for file in asked}  # and so they exist
+    return [replace(file, about_bytes=sizes[file.path]) if file.path in sizes else file for file in files], root
 
 
 def _source_paths(source: SourceConfig, fetch: FetchConfig) -> list[str]:
     if source.crawl is not None:
         return dump_files(source.crawl, fetch)
     patterns = [source.inputs] if isinstance(source.inputs, str) else list(source.inputs or [])
-    # a plain http address is checked when its size is asked for, at a polite rate
+    # plain http addresses are looked up later, at a polite rate
     addresses = [pattern for pattern in patterns if is_http(pattern) and "*" not in pattern]
     others = [pattern for pattern in patterns if pattern not in addresses]
     files = glob_files(others, what=f"source {source.name!r}") if others or not addresses else []
@@ -85,19 +89,14 @@ def common_folder(paths: list[str]) -> str:
 
 
 def file_sizes(files: list[InputFile], fetch: FetchConfig) -> list[int]:
-    """Bytes of each file, for the order of work and the progress bar. Of dumps' files, of remote files whose server
-    does not tell, and of those beyond the first hundred, it is a guess. Raises InputError when a file asked for cannot
-    be had."""
+    """Bytes of each file, for the order of work and the progress bar. Of dumps' files, of http files whose server does
+    not tell, and of those beyond the first hundred, it is a guess. Raises InputError when a file cannot be had."""
     sizes: list[int | None] = []
-    questions = 0
     for file in files:
-        size = file.about_bytes
-        if size is None and (not is_remote(file.path) or questions < _MAX_QUESTIONS):
-            questions += is_remote(file.path)
-            size = input_size(file.path, fetch)
-        sizes.append(size)
-    known = [size for size in sizes if size is not None]
-    usual = sum(known) // len(known) if known else 1
+        known = file.about_bytes is not None or is_http(file.path)
+        sizes.append(file.about_bytes if known else input_size(file.path, fetch))
+    told = [size for size in sizes if size is not None]
+    usual = sum(told) // len(told) if told else 1
     return [max(usual if size is None else size, 1) for size in sizes]
 
 

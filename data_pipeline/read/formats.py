@@ -37,7 +37,7 @@ class InputFile:
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     text_documents: Literal["file", "line"] = "file"
     about_bytes: int | None = None
-    """Its size where that is a guess not worth asking for."""
+    """Its size, where it was asked for already or is a good guess."""
 
 
 def open_records(file: InputFile, config: ReadConfig) -> RecordFile:

@@ -4,7 +4,7 @@ import pytest
 
 from millbase.atomic import atomic_write, write_json
 from millbase.errors import InputError
-from millbase.files import glob_files, open_file
+from millbase.files import glob_files, open_file, storage_error
 from millbase.hashing import file_digest, value_digest
 from millbase.seeds import derive_seed
 
@@ -86,3 +86,26 @@ def test_seeds_are_stable_and_separate():
         len({derive_seed(0, "data"), derive_seed(1, "data"), derive_seed(0, "model"), derive_seed(0, "data", 1)}) == 4
     )
     assert all(0 <= derive_seed(0, index) < 2**63 for index in range(100))
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "words"),
+    [
+        ("s3://b/x", ImportError("Install s3fs to access S3"), "pip install 'llmill[s3]'"),
+        ("gs://b/x", ImportError("Please install gcsfs"), "pip install gcsfs"),
+        ("s3://b/x", type("NoCredentialsError", (Exception,), {})("Unable to locate credentials"), "AWS_ACCESS_KEY_ID"),
+        ("s3://b/x", PermissionError("Access\nDenied"), "may not be read (Access Denied); check its permissions"),
+        ("s3://b/x", FileNotFoundError("The specified bucket does not exist"), "does not exist; check the path"),
+        ("https://h/x", OSError("Cannot connect to host h"), "cannot be reached (OSError: Cannot connect to host h)"),
+        ("/a/x", IsADirectoryError("x"), "is a directory, expected a file; give its files, such as /a/x/*"),
+        ("/a/x", OSError("[Errno 5] Input/output error"), "cannot be read ([Errno 5] Input/output error)"),
+    ],
+)
+def test_errors_of_stores_name_the_address_and_the_fix(path: str, error: Exception, words: str) -> None:
+    message = str(storage_error(path, error))
+    assert path in message and words in message and "\n" not in message
+
+
+def test_unknown_kinds_of_address() -> None:
+    with pytest.raises(InputError, match=r"'nowhere://x/\*'.*no package for nowhere:// is installed"):
+        glob_files("nowhere://x/*")

@@ -76,7 +76,7 @@ def test_a_sample_and_plain_addresses(crawl, fetch: FetchConfig, tmp_path: Path)
     assert {row["warc_file"] for row in read_corpus(one)} == {"CC-MAIN-0.warc.gz"}
     with pytest.raises(InputError, match=r"none\.warc\.gz.*does not exist"):
         build_corpus(config(fetch, {"inputs": crawl.url("none.warc.gz")}), tmp_path / "none")
-    assert not (tmp_path / "none").exists()
+    assert not (tmp_path / "none").exists() and not work_directory(tmp_path / "none").exists()
 
 
 def test_every_format_together(new_warc, page, fetch: FetchConfig, tmp_path: Path) -> None:

@@ -286,7 +286,7 @@ def check_mutated(folder: Path, name: str, mutations: list[tuple[str, int, int, 
 FUZZ = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 
 
-@settings(max_examples=150, derandomize=True, **FUZZ)
+@settings(max_examples=100, derandomize=True, **FUZZ)
 @given(name=st.sampled_from(sorted(SEEDS)), mutations=st.lists(MUTATION, min_size=1, max_size=6))
 def test_mutated_files(tmp_path_factory: pytest.TempPathFactory, name: str, mutations: list) -> None:
     """Never an exception that is not ours, and what is kept and dropped is all that was read."""
