@@ -33,7 +33,7 @@ class HeuristicBlocks(Protocol):
 def heuristic_steps(config: HeuristicBlocks, log: DropLog | None = None) -> list[RuleFilter]:
     """A step for every block that is enabled.
 
-    C4 comes first, for it takes lines out: the other rules judge what is kept (of human-reviewed documentation pages they
+    C4 comes first, for it takes lines out: the others judge what is kept (of human-reviewed documentation pages they
     drop a tenth otherwise, none so), and words are cut once. With any `compat`, datatrove's order: C4 after Gopher.
     """
     c4: list[RuleFilter] = [C4Filter(config.c4, log)] if config.c4.enabled else []

@@ -1,4 +1,5 @@
-"""Our heuristics against datatrove's filters, given the same words and sentences: every decision must be equal."""
+"""Our heuristics against datatrove's filters: every decision must be equal on the same words and sentences, and with
+`compat: datatrove` on datatrove's own."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ from datatrove.utils.text import split_into_parts
 from datatrove.utils.word_tokenizers import WordTokenizer
 
 from data_pipeline.base import Drop
+from data_pipeline.corpus import CorpusConfig
 from data_pipeline.heuristics import (
     C4Config,
     C4Filter,
@@ -30,6 +32,7 @@ from data_pipeline.heuristics import (
     GopherQualityConfig,
     GopherRepetitionConfig,
     compat,
+    heuristic_steps,
 )
 from data_pipeline.heuristics import GopherQualityFilter as OurGopherQuality
 from data_pipeline.heuristics import GopherRepetitionFilter as OurGopherRepetition
@@ -234,3 +237,58 @@ def test_punctuation_does_not_count_as_words_without_letters() -> None:
 )
 def test_sentences(line: str, sentences: int) -> None:
     assert count_sentences(line) == sentences
+
+
+def pages(folder: Path, names: list[str], per_file: int) -> list[str]:
+    texts = []
+    for name in names:
+        with gzip.open(folder / "extraction" / f"{name}.gold.jsonl.gz", "rt", encoding="utf-8") as lines:
+            texts += [text for line in lines if (text := json.loads(line).get("text"))][:per_file]
+    return texts
+
+
+def agreement_with_datatrove(texts: list[str]) -> dict[str, float]:
+    """Share of pages on which each rule of ours that drops, or none, is datatrove's, by rule."""
+    config = CorpusConfig.model_validate({"sources": [{"inputs": "x"}], "compat": "datatrove"})
+    ours = {step.step_name: step for step in heuristic_steps(config)}
+    assert list(ours) == ["gopher_repetition", "gopher_quality", "c4", "fineweb"], "datatrove's order"
+    theirs = {
+        "gopher_repetition": GopherRepetitionFilter(),
+        "gopher_quality": GopherQualityFilter(),
+        "c4": C4QualityFilter(filter_no_terminal_punct=False),
+        "fineweb": FineWebQualityFilter(),
+    }
+    differ: Counter[str] = Counter()
+    for text in texts:
+        for name, step in theirs.items():
+            own, other = (Document(text=text, id="x", metadata={"language": "en"}) for _ in range(2))
+            result = step.filter(other)
+            reason = REASONS[result[1]] if isinstance(result, tuple) else None
+            drop = ours[name].judge(own)
+            found = drop.reason if drop else None
+            if found != reason:
+                differ[f"{name}: {reason} against {found}"] += 1
+            else:
+                assert own.text == other.text
+    return {name: 1 - count / len(texts) for name, count in differ.items()}
+
+
+def test_the_same_decisions_on_some_pages(real_data: Path) -> None:
+    texts = [text[:3000] for text in pages(real_data, ["wcxb_test", "formasaurus_pages_nogold", "daniel_waddle"], 25)]
+    assert len(texts) >= 50
+    assert not agreement_with_datatrove(texts)
+
+
+@pytest.mark.slow
+def test_the_same_decisions_on_thousands_of_pages(real_data: Path) -> None:
+    """Gold texts of every source, and the halves of those of over 1,000 characters as pages of their own."""
+    names = sorted(
+        path.name.removesuffix(".gold.jsonl.gz") for path in (real_data / "extraction").glob("*.gold.jsonl.gz")
+    )
+    whole = pages(real_data, names, 10_000)
+    halves = [part for text in whole if len(text) > 1000 for part in (text[: len(text) // 2], text[len(text) // 2 :])]
+    texts = [*whole, *halves]
+    assert len(texts) > 3000
+    agreement = agreement_with_datatrove(texts)
+    print(len(texts), agreement)
+    assert all(share >= 0.995 for share in agreement.values()), agreement
