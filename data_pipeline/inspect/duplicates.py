@@ -10,6 +10,7 @@ from data_pipeline.inspect.tables import find_rows
 from data_pipeline.minhash import MinHasher
 
 _ROUNDS = 20
+_STEPS = ("url_dedup", "exact_dedup", "minhash_dedup")
 
 
 @dataclass
@@ -94,7 +95,7 @@ def _find(crawl: Crawl, name: str, cluster: dict[str, tuple[str, dict[str, Any]]
 
 def keeper_of(row: dict[str, Any]) -> str | None:
     """Id of the document that a dropped row says was kept instead of it."""
-    if not str(row.get("step", "")).endswith("_dedup") or not row.get("detail"):
+    if row.get("step") not in _STEPS or not row.get("detail"):
         return None
     return str(row["detail"]).removeprefix("of ").split()[0]
 

@@ -150,8 +150,9 @@ def _overall(usage: dict[str, Any], manifest: Manifest, config: PlanConfig) -> d
 def _documents_reached(manifest: Manifest) -> int:
     """Documents that came out of the steps that look at one page at a time."""
     rows = json.loads((manifest.path / "funnel.json").read_text(encoding="utf-8"))
-    overall = ("exact_dedup", "url_dedup", "minhash_dedup", "decontaminate", "mixture")
-    return int(next((row["read"] for row in rows if row["step"] in overall), rows[-1]["kept"]))
+    overall = ("decontaminate", "mixture")
+    reached = (row["read"] for row in rows if row["step"] in overall or row["step"].endswith("_dedup"))
+    return int(next(reached, rows[-1]["kept"]))
 
 
 def _disk(manifest: Manifest, timings: dict[str, Any], config: PlanConfig) -> dict[str, float]:

@@ -15,10 +15,14 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from data_pipeline.corpus import CorpusConfig, SourceConfig, build_corpus, read_corpus
+from data_pipeline.heuristics import C4Config
 from llmill.cli.app import app
 from millbase.errors import ConfigError, InputError
 
-FEW = "This page has some words, and that is all there is with it, to be honest."
+FEW = (
+    "This page has some words, and that is all there is with it, to be honest. We have written one more line about a "
+    "river, so nobody could call what you read here empty; still, forty are fewer than fifty."
+)
 TEXT = "the of and to in that was with have been river mountain village history people water during market"
 WORDS = TEXT.split()
 
@@ -47,7 +51,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     write_crawl(folder / "crawl.warc.gz")
     sources = [SourceConfig(inputs=str(folder / "crawl.warc.gz"))]
-    return build_corpus(CorpusConfig(sources=sources, workers=1), folder / "corpus")
+    return build_corpus(CorpusConfig(sources=sources, workers=1, c4=C4Config(enabled=False)), folder / "corpus")
 
 
 @pytest.fixture

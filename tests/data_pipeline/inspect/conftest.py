@@ -56,6 +56,7 @@ def settings(folder: Path, **changes: object) -> CorpusConfig:
     values: dict[str, object] = {
         "sources": [SourceConfig(inputs=str(folder / "crawl/*"), dump="D")],
         "url": UrlConfig(domain_lists=[str(folder / "blocked.txt")]),
+        "c4": {"enabled": False},  # it would drop every short page first
         "workers": 1,
     }
     return CorpusConfig.model_validate(values | changes)

@@ -135,7 +135,7 @@ def outcomes(corpus: Path) -> dict[str, str]:
 
 def test_pages_and_texts_that_only_one_has(corpus: Path, make_corpus, crawl: Path, new_warc) -> None:
     new_warc().prose(3, start=700, host="new.example").write(crawl / "crawl/new.warc.gz", seed=9)
-    other = make_corpus("other", c4={"remove_citations": False, "require_terminal_punctuation": True})
+    other = make_corpus("other", c4={"enabled": True, "require_terminal_punctuation": True})
     diff = compare_corpora(corpus, other)
     assert diff["pages"]["only_b"] == 3 and diff["pages"]["only_a"] == 0
     assert next(c for c in diff["changes"] if c["a"] == "absent")["pages"] == 3
