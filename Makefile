@@ -3,7 +3,7 @@
 #   make demo      install into .venv, then run the whole chain on the synthetic web (report: runs/demo/report/index.html)
 #   make test      install, then lint, types, import rules and the fast tests (under 15 minutes on two cores)
 #   make test-all  the same with the slow tests
-#   make bench     every benchmark, --quick (benchmarks/README.md)
+#   make bench     install, then every benchmark, --quick (benchmarks/README.md)
 #
 # PYTHON=python3.12 make ... chooses the interpreter, VENV=dir the environment.
 

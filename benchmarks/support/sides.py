@@ -56,7 +56,8 @@ class Ours:
         cost = measure(command, self.folder / f"ours-{pages}.log", _environment(), REPOSITORY)
         rows = json.loads((out / "funnel.json").read_text())
         filters = next(row["kept"] for row in rows if row["step"] == "fineweb")
-        steps = json.loads((out / "timings.json").read_text())
+        timings = json.loads((out / "timings.json").read_text())
+        steps = {step: seconds for step, seconds in timings.items() if isinstance(seconds, float)}
         return Run(cost.cpu, cost.wall, {"filters": filters, "duplicates": rows[-1]["kept"]}, steps)
 
 
