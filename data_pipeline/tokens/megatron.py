@@ -1,6 +1,7 @@
 """Export of token shards to Megatron-LM's indexed dataset (.bin and .idx), for users of that format.
 
-Our own pretrainer reads the Arrow shards and needs no second copy.
+Our own pretrainer reads the Arrow shards and needs no second copy. Beside the two files goes a .json that names the
+tokens they were made from, for the format has no place for it.
 
 The index (megatron.core.datasets.indexed_dataset): magic, version, type code, number of sequences, number of document
 boundaries; then int32 sequence lengths, int64 byte offsets, int64 document boundaries, each little-endian.
@@ -8,12 +9,14 @@ boundaries; then int32 sequence lengths, int64 byte offsets, int64 document boun
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from data_pipeline.tokens.lineage import split_files
-from millbase.atomic import atomic_write
+from millbase.artifacts import Manifest, open_artifact
+from millbase.atomic import atomic_write, write_json
 from millbase.errors import InputError
 from millbase.progress import progress
 
@@ -24,7 +27,12 @@ _TYPE_CODES = {np.dtype("uint16"): 8, np.dtype("uint32"): 4}
 
 
 def export_megatron(tokens: str | Path, prefix: str | Path, split: str = "train") -> tuple[Path, Path]:
-    """Write `prefix`.bin and `prefix`.idx (returned) from a split of a `tokens` artifact, one sequence a document."""
+    """Write `prefix`.bin and `prefix`.idx (returned) from a split of a `tokens` artifact, one sequence a document, and
+    `prefix`.json, which says where they come from.
+
+    Raises ArtifactError when the tokens are damaged, InputError when there is no such split.
+    """
+    manifest = open_artifact(tokens, kind="tokens")
     binary, index = (Path(f"{prefix}{suffix}") for suffix in (".bin", ".idx"))
     lengths: list[np.ndarray] = []
     dtype: np.dtype | None = None
@@ -42,7 +50,20 @@ def export_megatron(tokens: str | Path, prefix: str | Path, split: str = "train"
     if dtype is None:
         raise InputError(f"split {split!r} of {str(tokens)!r} is empty; build the tokens again")
     _write_index(index, np.concatenate(lengths), dtype)
+    write_json(Path(f"{prefix}.json"), _origin(manifest, split))
     return binary, index
+
+
+def _origin(manifest: Manifest, split: str) -> dict[str, Any]:
+    names = ("vocab_size", "dtype", "end_of_document", "end_of_document_id", "tokenizer_digest")
+    facts = {name: manifest.stats[name] for name in names}
+    return {
+        "tokens": str(manifest.path),
+        "digest": manifest.digest,
+        "split": split,
+        **manifest.stats["splits"][split],
+        **facts,
+    }
 
 
 def _write_index(path: Path, lengths: np.ndarray, dtype: np.dtype) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from llmill.cli.components import read_config
 from millbase.errors import ConfigError
+
+if TYPE_CHECKING:
+    from data_pipeline.decontaminate import DecontaminateCorpusConfig
+    from data_pipeline.export import ExportConfig
 
 _Corpus = Annotated[Path, typer.Argument(metavar="CORPUS", help="Corpus artifact.", show_default=False)]
 _Words = Annotated[
@@ -42,7 +46,7 @@ def export(
 
     fields = [f"corpus={corpus}", f"format={format_}", f"compression={compression}", f"columns=[{columns}]"]
     fields += [f"repeat_copies={str(repeat_copies).lower()}", *(words or [])]
-    typer.echo(str(export_corpus(read_config(ExportConfig, fields), out)))
+    typer.echo(str(export_corpus(cast("ExportConfig", read_config(ExportConfig, fields)), out)))
 
 
 def contamination(
@@ -63,7 +67,8 @@ def contamination(
     if words:
         from data_pipeline.decontaminate import DecontaminateCorpusConfig, measure_contamination
 
-        report = measure_contamination(read_config(DecontaminateCorpusConfig, [f"corpus={corpus}", *words]))
+        config = read_config(DecontaminateCorpusConfig, [f"corpus={corpus}", *words])
+        report = measure_contamination(cast("DecontaminateCorpusConfig", config))
     else:
         report = _recorded(corpus)
     typer.echo(json.dumps(report, indent=1, ensure_ascii=False) if as_json else describe_report(report, items))

@@ -102,9 +102,12 @@ def test_older_corpora_are_accepted(corpora: dict[str, str], tmp_path: Path) -> 
     """Without the columns that came later."""
     file = Path(corpora["code"]) / "data" / "00000.arrow"
     table = pa.ipc.open_file(str(file)).read_all().drop_columns(["copies", "decontaminated_characters", "title"])
+    scores = pa.array([{"score": 0.5}] * table.num_rows, pa.struct([("score", pa.float32())]))
+    table = table.set_column(table.schema.get_field_index("quality"), "quality", scores)
     from data_pipeline.write.derived import as_corpus
 
     assert as_corpus(table, "x").schema.names[:3] == ["id", "text", "title"]
+    assert as_corpus(table, "x")["quality"][0].as_py()["score"] == 0.5
     with pytest.raises(ArtifactError, match="'x' has no column 'url'"):
         as_corpus(table.drop_columns(["url"]), "x")
 

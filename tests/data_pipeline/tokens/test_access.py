@@ -89,6 +89,10 @@ def test_megatron_reads_the_export(tokens: Path, tmp_path: Path) -> None:
     assert dataset.index.dtype == np.uint16
     assert all(dataset[number].tolist() == row["tokens"] for number, row in enumerate(rows))
     assert dataset.document_indices.tolist() == list(range(len(rows) + 1))
+    origin = json.loads((tmp_path / "train.json").read_text())
+    manifest = json.loads((tokens / "manifest.json").read_text())
+    assert (origin["digest"], origin["split"], origin["documents"]) == (manifest["digest"], "train", len(rows))
+    assert origin["end_of_document_id"] == rows[0]["tokens"][-1]
 
 
 def test_export_is_what_megatron_would_write(tokens: Path, tmp_path: Path) -> None:
