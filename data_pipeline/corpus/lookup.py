@@ -56,7 +56,8 @@ def document_location(corpus: str | Path, document_id: str) -> dict[str, Any]:
 def read_funnel(corpus: str | Path) -> list[dict[str, Any]]:
     """The rows of the funnel with the `seconds` of work (summed over workers) each step took."""
     rows: list[dict[str, Any]] = json.loads((Path(corpus) / "funnel.json").read_text(encoding="utf-8"))
-    seconds = json.loads((Path(corpus) / "timings.json").read_text(encoding="utf-8"))
+    timings = Path(corpus) / "timings.json"  # corpora made of corpora have none
+    seconds = json.loads(timings.read_text(encoding="utf-8")) if timings.is_file() else {}
     return [row | {"seconds": seconds.get(row["step"], 0.0)} for row in rows]
 
 

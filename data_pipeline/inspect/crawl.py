@@ -14,7 +14,7 @@ from datatrove.data import Document
 from pydantic import ValidationError
 
 from data_pipeline.base import CorpusStep, Drop, DropLog
-from data_pipeline.corpus.config import CorpusConfig
+from data_pipeline.corpus.config import CorpusConfig, SourceConfig
 from data_pipeline.corpus.stages import document_steps, prepare_steps
 from data_pipeline.fetch import open_input
 from data_pipeline.read import InputFile, InputReader
@@ -24,6 +24,8 @@ from millbase.config import explain_validation
 from millbase.errors import ArtifactError, InputError, UserError
 
 _RECORD_STARTS = (b"\x1f\x8b", b"WARC/", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")  # gzip, plain, zstd, lz4
+
+_NO_CRAWL = CorpusConfig(sources=[SourceConfig(inputs="none")])
 
 
 class Crawl:
@@ -35,8 +37,11 @@ class Crawl:
     def __init__(self, corpus: str | Path, crawl: str | None = None) -> None:
         self.manifest = open_artifact(corpus, kind="corpus", verify=False)
         self.path = self.manifest.path
+        made_by = self.manifest.raw.get("config_class", "").rpartition(".")[2]
+        self.derived = made_by != CorpusConfig.__name__
+        """Whether the corpus was made of other corpora, so that no crawl stands behind it directly."""
         try:
-            self.config = CorpusConfig.model_validate(self.manifest.config)
+            self.config = _NO_CRAWL if self.derived else CorpusConfig.model_validate(self.manifest.config)
         except ValidationError as error:
             raise ArtifactError(
                 f"{str(corpus)!r} was built by another version of llmill, whose configuration this one does not read "
@@ -65,6 +70,9 @@ class Crawl:
 
     def locate(self, warc_file: str) -> str:
         """Where the WARC file of this name lies now. Raises InputError when it is gone."""
+        if self.derived:
+            inputs = ", ".join(sorted({item["path"] for item in self.manifest.inputs.values()}))
+            raise InputError(f"{str(self.path)!r} was made of other corpora: ask for the page in {inputs}")
         recorded = f"{self.manifest.stats.get('warc_root', '')}{warc_file}"
         places = [recorded]
         if self._crawl is not None:
