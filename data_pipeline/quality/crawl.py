@@ -107,8 +107,7 @@ def _read_page(candidate: _Candidate, config: ExtractConfig) -> Page:
         url = record.headers.get("WARC-Target-URI", "") or ""
         html, _ = decode_html(record.reader.read(), record.http_charset)
     try:
-        text, _ = extract_text(html, config)
-        return Page(clean_text(text, config.clean_lines), url)
+        return Page(extract_page(html, config).text, url)
     except Exception as error:  # a broken page of a crawl must not end the training
         logger.debug("%s at %d: %s: %s", candidate.file, candidate.offset, type(error).__name__, error)
         return Page("", url)

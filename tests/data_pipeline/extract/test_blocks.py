@@ -81,6 +81,7 @@ def test_the_article_stays_and_its_surroundings_go() -> None:
 
 def test_code_keeps_its_indentation_through_cleaning() -> None:
     code = "<pre><code class=python>def rise(level):\n    if level:\n        return level + 1\n</code></pre>"
+    code += "<p>The function above adds one to the level of the river, if there is any.</p>"
     page = extract_page(article(code), ExtractConfig())
     assert "def rise(level):\n    if level:\n        return level + 1" in page.text
 
