@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -30,7 +31,8 @@ class DomainSet:
     """Set of domains; a domain in it stands for all its subdomains too."""
 
     def __init__(self, hashes: np.ndarray) -> None:
-        self._hashes = hashes
+        # For single numbers `bisect` over a memory view is ten times as fast as numpy.
+        self._hashes = np.ascontiguousarray(hashes).data
 
     @classmethod
     def load(cls, path: Path) -> DomainSet:
@@ -40,18 +42,13 @@ class DomainSet:
     def find(self, host: str) -> str | None:
         """The listed domain that `host` is or lies under, or None."""
         labels = host.split(".")
-        names = [".".join(labels[start:]) for start in range(len(labels))]
-        keys = np.array([_key(name) for name in names], dtype=np.uint64)
-        places = np.searchsorted(self._hashes, keys)
-        for name, key, place in zip(names, keys, places, strict=True):
-            if place < len(self._hashes) and self._hashes[place] == key:
-                return name
-        return None
+        names = (".".join(labels[start:]) for start in range(len(labels)))
+        return next(filter(self.has, names), None)
 
     def has(self, name: str) -> bool:
         """Whether `name` itself is listed."""
-        key = np.uint64(_key(name))
-        place = int(np.searchsorted(self._hashes, key))
+        key = _key(name)
+        place = bisect_left(self._hashes, key)
         return place < len(self._hashes) and self._hashes[place] == key
 
 
