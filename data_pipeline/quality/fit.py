@@ -1,8 +1,8 @@
 """Train fastText in a process of its own: python -P fit.py EXAMPLES MODEL '{"lr": 0.3, ...}'
 
 fastText 0.9.3 with one thread fills only the first tenth of its input matrix (DenseMatrix::uniform) and leaves the rest
-as the allocator gave it. In a long-lived process that is recycled memory: training then stops with "Encountered NaN",
-or succeeds with other bytes each time. Here glibc is told to take large blocks fresh from the kernel, hence zeroed.
+as the allocator gave it. That may be recycled memory: training then stops with "Encountered NaN", or succeeds with
+other bytes each time. Here glibc is told to hand out zeros: large blocks come fresh from the kernel, small ones filled.
 Only one thread is deterministic at all, for more of them update the weights without locks.
 
 As a script the file imports nothing of ours, so that it starts fast.
@@ -15,7 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-MALLOC_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "4096", "MALLOC_PERTURB_": "0"}
+MALLOC_ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_PERTURB_": "255",  # memory is handed out filled with the complement: zeros
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",  # whose blocks would escape that
+}
 
 
 def run_fit(examples: Path, model_file: Path, options: dict[str, Any]) -> None:
