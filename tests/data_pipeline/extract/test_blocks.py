@@ -80,10 +80,14 @@ def test_the_article_stays_and_its_surroundings_go() -> None:
 
 
 def test_code_keeps_its_indentation_through_cleaning() -> None:
-    code = "<pre><code class=python>def rise(level):\n    if level:\n        return level + 1\n</code></pre>"
-    code += "<p>The function above adds one to the level of the river, if there is any.</p>"
-    page = extract_page(article(code), ExtractConfig())
-    assert "def rise(level):\n    if level:\n        return level + 1" in page.text
+    code = "def rise(level):\n    if level:\n        return level + {}\n    return {}"
+    steps = "".join(
+        f"<p>To raise the level by {number}, call the function below; it returns the new level of the water:</p>"
+        f"<pre><code>{code.format(number, number)}</code></pre>"
+        for number in range(4)
+    )
+    html = article(steps + "<p>That is all there is to say about functions that raise a level, for now.</p>")
+    assert code.format(2, 2) in extract_page(html, ExtractConfig()).text
 
 
 def test_layout_of_the_text_survives_cleaning() -> None:
