@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from datatrove.data import Document
 
-from data_pipeline.base import CorpusStep, Drop, DropLog
+from data_pipeline.base import CorpusStep, Drop, DropLog, Measure
 from data_pipeline.decontaminate.config import DecontaminateConfig
 from data_pipeline.decontaminate.index import ContaminationIndex, build_index
 from millbase.errors import InputError
@@ -38,6 +38,11 @@ class ContaminationFinder(CorpusStep):
         rows = find_rows(load_index(self.scratch), self.config, document.text)
         document.metadata["contamination"] = rows.tolist() if len(rows) else None
         return None
+
+    def measure(self, document: Document) -> list[Measure]:
+        """How many runs of words of evaluation sets the document holds; whether they count, only all documents tell."""
+        self.judge(document)
+        return [Measure("evaluation_runs", len(document.metadata["contamination"] or []), None, passed=True)]
 
 
 def find_rows(index: ContaminationIndex, config: DecontaminateConfig, text: str) -> np.ndarray:

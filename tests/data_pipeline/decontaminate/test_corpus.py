@@ -137,7 +137,9 @@ def test_mistakes_are_named(corpus_from: Callable[..., Path], evals: str, tmp_pa
     corpus = corpus_from(tmp_path / "corpus", documents(1))
     with pytest.raises(ConfigError, match="no evaluation sets: give some"):
         decontaminate_corpus(DecontaminateCorpusConfig(corpus=str(corpus)), tmp_path / "out")
-    config = load_config(DecontaminateCorpusConfig, {"corpus": str(corpus), "sets": [{"name": "q", "path": evals}]})
+    config = load_config(
+        DecontaminateCorpusConfig, {"corpus": str(corpus), "sets": [{"name": "q", "path": evals}], "workers": 1}
+    )
     with pytest.raises(InputError, match="step 'decontaminate' drops all 1 documents, the first for 'q'"):
         decontaminate_corpus(config, tmp_path / "out")
     assert not (tmp_path / "out").exists()

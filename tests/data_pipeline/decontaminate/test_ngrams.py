@@ -30,7 +30,7 @@ def an_index(text: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.skipif(kernels is None, reason="the native extension is not built here")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(TEXTS, st.integers(0, 4))
 def test_native_gives_what_the_reference_gives(text: str, min_words: int) -> None:
     keys, lengths = an_index(text)

@@ -27,7 +27,7 @@ GAINS = np.array(
     [[0.8, 0.2, 0.1, 0.05, 0.02], [0.1, 0.9, 0.05, 0.1, 0.02], [0.05, 0.1, 0.7, 0.1, 0.1], [0.02, 0.05, 0.1, 0.8, 0.3]]
 )
 DOMAINS = ["news", "novels", "programs", "chats"]
-QUICK: dict[str, Any] = {"bootstrap": 30, "simulations": 4000, "top": 20}
+QUICK: dict[str, Any] = {"bootstrap": 30, "simulations": 4000, "top": 20, "repeats": 1}
 
 
 def true_losses(weights: np.ndarray) -> np.ndarray:
@@ -85,7 +85,7 @@ def test_noise_is_called_noise(tmp_path: Path) -> None:
     verdicts = []
     for seed in range(6):
         table = proxies(tmp_path / f"{seed}.csv", 32, 1.0, seed, useless=True)
-        found = fit(tmp_path / f"out{seed}", table=table, models=["linear", "mixing_law"], bootstrap=0, repeats=1)
+        found = fit(tmp_path / f"out{seed}", table=table, models=["linear", "mixing_law"], bootstrap=0)
         verdicts.append(found["better_than_chance"])
     assert sum(verdicts) <= 1
     bad = tmp_path / f"out{verdicts.index(False)}"
@@ -97,14 +97,14 @@ def test_trees_and_the_objective(tmp_path: Path) -> None:
     """LightGBM, where it is installed, and a minimum of one domain alone."""
     table = proxies(tmp_path / "runs.csv", 48, 0.01, seed=2)
     models = [name for name in models_module.available_models(None) if name in ("gradient_boosting", "lightgbm")]
-    found = fit(tmp_path / "out", table=table, models=models, objective={"programs": 1}, bootstrap=4, repeats=1)
+    found = fit(tmp_path / "out", table=table, models=models, objective={"programs": 1}, bootstrap=0, folds=3)
     assert found["better_than_chance"]
     assert found["weights"]["code"]["weight"] == max(row["weight"] for row in found["weights"].values())
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
     table = proxies(tmp_path / "runs.csv", 20, 0.02, seed=3)
-    fields = {"table": table, "models": ["mixing_law", "linear"], "bootstrap": 5, "repeats": 1}
+    fields = {"table": table, "models": ["mixing_law", "linear"], "bootstrap": 5}
     for name in ("one", "two"):
         fit(tmp_path / name, **fields)
     for name in ("fit.json", "weights.yaml", "fit.txt"):
@@ -172,7 +172,7 @@ def test_losses_may_come_later_and_runs_may_be_missing(tmp_path: Path) -> None:
             losses = {name: float(row[f"loss.{name}"]) for name in DOMAINS}
             lines.write(json.dumps({"run": row["run"], "losses": losses}) + "\n")
     fields = {"table": str(tmp_path / "weights.csv"), "losses": str(tmp_path / "losses.jsonl")}
-    found = fit(tmp_path / "out", **fields, models=["mixing_law"], bootstrap=0, repeats=1)
+    found = fit(tmp_path / "out", **fields, models=["mixing_law"], bootstrap=0)
     assert found["runs"] == 20 and found["domains"] == sorted(DOMAINS)
     assert found["weights"]["web"]["interval"] is None
 
