@@ -27,6 +27,7 @@ _FAN_IN = 128
 _PARTS = 16
 """A sorter's runs, and what it hands out at a time, take this part of the memory each; sorting and the arrays that
 callers make of a piece take several times its size."""
+_SCATTERED = 256
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,30 @@ def release(array: np.ndarray) -> None:
     backing = getattr(array, "_mmap", None)
     if isinstance(backing, mmap.mmap):
         backing.madvise(mmap.MADV_DONTNEED)
+
+
+def gather(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`array[rows]`, in any order of rows, without mapping much of its file at a time.
+
+    A page fault maps 64 kB around it: some thousand rows at random would map all of a large file.
+    """
+    if not isinstance(array, np.memmap):
+        return np.asarray(array[rows])
+    result = np.empty((len(rows), *array.shape[1:]), dtype=array.dtype)
+    for start in range(0, len(rows), _SCATTERED):
+        part = slice(start, start + _SCATTERED)
+        result[part] = array[rows[part]]
+        release(array)
+    return result
+
+
+def scatter(array: np.ndarray, rows: np.ndarray, values: np.ndarray | int) -> None:
+    """`array[rows] = values` likewise."""
+    step = 16 * _SCATTERED  # a fault for writing maps 4 kB
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        array[rows[part]] = values[part] if isinstance(values, np.ndarray) else values
+        release(array)
 
 
 def pack(*columns: np.ndarray) -> np.ndarray:

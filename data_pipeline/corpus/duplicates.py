@@ -57,7 +57,7 @@ def duplicate_drops(
     earlier = np.flatnonzero(keepers >= documents.count)
     indexed = survivors.indexed_ids.take(pa.array(keepers[earlier] - documents.count)).to_pylist()
     for place, name in zip(earlier.tolist(), indexed, strict=True):
-        names[place] = f"indexed {name}"
+        names[place] = f"{name} (indexed)"
     limits = {PARAGRAPHS: config.paragraphs.min_left_characters, SUBSTRINGS: config.substrings.min_left_characters}
     columns = (rows, documents.step[rows], documents.similarity[rows])
     for row, kind, value, name in zip(*(column.tolist() for column in columns), names, strict=True):

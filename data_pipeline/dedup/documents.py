@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import numpy as np
 import xxhash
 
-from data_pipeline.base.sorting import Sorter, Space, numbers, pack, release
+from data_pipeline.base.sorting import Sorter, Space, numbers, pack, release, scatter
 from data_pipeline.dedup.config import DedupConfig
 
 STEPS = ("", "url_dedup", "exact_dedup", "minhash_dedup", "paragraph_dedup", "substring_dedup")
@@ -116,9 +116,9 @@ def assign_ranks(documents: Documents, preferences: Sorter) -> None:
     documents.rank[documents.count :] = np.arange(documents.indexed)
     position = documents.indexed
     for records in preferences.chunks():
-        documents.rank[numbers(records, records.shape[1] - 8)] = np.arange(position, position + len(records))
+        rows = numbers(records, records.shape[1] - 8)
+        scatter(documents.rank, rows, np.arange(position, position + len(records)))
         position += len(records)
-        release(documents.rank)
 
 
 def _ordered(values: np.ndarray) -> np.ndarray:

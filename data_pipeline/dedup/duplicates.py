@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_pipeline.base.sorting import Sorter, Space, numbers, pack, release, starts_of_groups
+from data_pipeline.base.sorting import Sorter, Space, gather, numbers, pack, scatter, starts_of_groups
 from data_pipeline.dedup.config import DedupConfig
 from data_pipeline.dedup.documents import EXACT, NEAR, URL, Documents
 from data_pipeline.minhash import estimated_jaccard
@@ -39,7 +39,7 @@ def drop_near(documents: Documents, config: DedupConfig, space: Space) -> None:
     sorter = space.sorter(24)
     for records in groups.chunks():
         label, rows = numbers(records, 0), numbers(records, 8)
-        sorter.add(pack(label, documents.rank[rows], rows))
+        sorter.add(pack(label, gather(documents.rank, rows), rows))
     groups.close()
     _keep_first(documents, NEAR, sorter)
     sorter.close()
@@ -56,8 +56,8 @@ def _keep_first(documents: Documents, kind: int, sorter: Sorter) -> None:
         first = starts_of_groups(*(numbers(keys, offset) for offset in range(0, width, 8)))
         keepers = rows[first][np.cumsum(first) - 1]
         gone = np.flatnonzero(~first & (rows < documents.count))
-        documents.step[rows[gone]] = kind
-        documents.keeper[rows[gone]] = keepers[gone]
+        scatter(documents.step, rows[gone], kind)
+        scatter(documents.keeper, rows[gone], keepers[gone])
         last_key, last_keeper = keys[-1:], keepers[-1:]
         documents.release()
 
@@ -70,6 +70,5 @@ def _estimate(documents: Documents) -> None:
         dropped = np.flatnonzero(documents.step[start : min(start + (1 << 20), documents.count)] == NEAR) + start
         for part in np.array_split(dropped, len(dropped) // _COMPARE_ROWS + 1):
             other = documents.keeper[part]
-            documents.similarity[part] = estimated_jaccard(signatures[part], signatures[other])
-            release(signatures)
+            documents.similarity[part] = estimated_jaccard(gather(signatures, part), gather(signatures, other))
     documents.release()

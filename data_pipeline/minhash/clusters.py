@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data_pipeline.base.sorting import Sorter, Space, numbers, pack, release, starts_of_groups
+from data_pipeline.base.sorting import Sorter, Space, gather, numbers, pack, release, scatter, starts_of_groups
 from data_pipeline.minhash.components import components
 from data_pipeline.minhash.config import MinHashConfig
 from data_pipeline.minhash.signatures import EMPTY, estimated_jaccard
@@ -80,8 +80,8 @@ def _join_equal(
         others = np.flatnonzero(~first)
         same = _compare(signatures, leaders[others], rows[others], lambda a, b: (a == b).all(axis=1))
         edges.add(pack(leaders[others[same]], rows[others[same]]))
-        distinct[rows[first]] = True
-        distinct[rows[others[~same]]] = True  # a collision of hashes joins nothing
+        scatter(distinct, rows[first], True)
+        scatter(distinct, rows[others[~same]], True)  # a collision of hashes joins nothing
         last_key, last_row = keys[-1:], leaders[-1:]
     keyed.close()
 
@@ -186,6 +186,5 @@ def _compare(
     result = np.empty(len(left), dtype=bool)
     for start in range(0, len(left), _COMPARE_ROWS):
         part = slice(start, start + _COMPARE_ROWS)
-        result[part] = test(signatures[left[part]], signatures[right[part]])
-        release(signatures)
+        result[part] = test(gather(signatures, left[part]), gather(signatures, right[part]))
     return result

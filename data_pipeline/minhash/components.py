@@ -18,7 +18,7 @@ _EDGE_BYTES = 160
 def components(edges: Sorter, space: Space) -> Sorter:
     """Records (label, node) of all nodes of `edges`, which are records (node, node); the label is the lowest node."""
     result = space.sorter(16, unique=True)
-    if edges.added * _EDGE_BYTES <= space.memory:
+    if edges.added * _EDGE_BYTES <= space.memory // 2:
         for label, node in _in_memory(edges):
             result.add(pack(label, node))
         return result

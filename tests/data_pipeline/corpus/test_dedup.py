@@ -165,12 +165,12 @@ def test_an_index_stands_in_for_the_documents_of_an_earlier_build(crawl: Path) -
     texts = {d["text"] for d in read_corpus(first)} | {d["text"] for d in read_corpus(later)}
     assert texts == {d["text"] for d in read_corpus(both)}
     indexed = {d["id"] for d in read_corpus(first)}
-    rows = [row for row in dropped(later) if row["detail"].startswith("of indexed ")]
+    rows = [row for row in dropped(later) if row["detail"].endswith(" (indexed)")]
     assert {row["step"] for row in rows} == {"url_dedup", "exact_dedup"} and len(rows) == 50
-    assert all(row["detail"].removeprefix("of indexed ") in indexed for row in rows)
+    assert all(row["detail"].removeprefix("of ").removesuffix(" (indexed)") in indexed for row in rows)
     again = build_corpus(config(crawl, {"against": [str(crawl / "index")]}), crawl / "again")
     near = [row for row in dropped(again) if row["step"] == "minhash_dedup"]
-    assert len(near) == 10 and all(row["detail"].startswith("of indexed ") for row in near)
+    assert len(near) == 10 and all(row["detail"].endswith(" (indexed)") for row in near)
     repeated = build_corpus(config(crawl, {"url": True, "index": str(crawl / "index2")}, "first"), crawl / "corpus2")
     assert open_artifact(crawl / "index2").digest == index.digest
     assert open_artifact(repeated).digest == open_artifact(first).digest
