@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import fasttext
-import numpy as np
-
+from data_pipeline.native.fasttext import FastTextModel, load_fasttext
 from data_pipeline.quality.folds import Alignment, fold_of, group_of
 from data_pipeline.quality.measures import bucket_of
 from millbase.artifacts import open_artifact
@@ -38,7 +36,7 @@ def to_line(text: str, max_characters: int) -> str:
 class QualityModel:
     """A quality classifier loaded from a `quality-model` artifact: one fastText model a fold."""
 
-    def __init__(self, models: Sequence[Any], config: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
+    def __init__(self, models: Sequence[FastTextModel], config: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
         self._models = list(models)
         self._alignment = [Alignment(*values) for values in stats.get("alignment", [])]
         self._edges: list[float] = list(stats.get("bucket_edges", []))
@@ -54,7 +52,7 @@ class QualityModel:
         names = model_files(int(manifest.config.get("folds", 1)))
         if missing := [name for name in names if name not in manifest.files]:
             raise ArtifactError(f"{str(path)!r} holds no {missing[0]}; train the quality model again")
-        models = [fasttext.load_model(str(manifest.path / name)) for name in names]
+        models = [load_fasttext(manifest.path / name) for name in names]
         return cls(models, manifest.config, manifest.stats)
 
     def score(self, texts: Sequence[str], urls: Sequence[str] | None = None) -> list[float]:
@@ -80,12 +78,7 @@ class QualityModel:
         return bucket_of(score, self._edges) if self._edges else None
 
 
-def score_lines(model: Any, lines: Sequence[str]) -> list[float]:
-    """Positive probabilities of prepared lines. (`predict` of a list: that of one string breaks with numpy 2.)"""
-    labels, probabilities = model.predict(list(lines), k=2)
-    scores = []
-    for line, names, values in zip(lines, labels, probabilities, strict=True):
-        # fastText's probabilities carry a smoothing term and may exceed 1 by 1e-5
-        by_label = dict(zip(names, np.clip(values, 0.0, 1.0).tolist(), strict=True))
-        scores.append(by_label.get(POSITIVE, 0.0) if line else 0.0)
-    return scores
+def score_lines(model: FastTextModel, lines: Sequence[str]) -> list[float]:
+    """Positive probabilities of prepared lines."""
+    # fastText's probabilities carry a smoothing term and may exceed 1 by 1e-5
+    return [min(dict(model.predict(line, 2)).get(POSITIVE, 0.0), 1.0) if line else 0.0 for line in lines]

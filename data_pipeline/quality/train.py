@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fasttext
 import numpy as np
 
+from data_pipeline.native.fasttext import load_fasttext
 from data_pipeline.quality.config import FastTextConfig, QualityModelConfig
 from data_pipeline.quality.crawl import sample_pages
 from data_pipeline.quality.fit import run_fit
@@ -152,7 +152,7 @@ def fit_options(config: FastTextConfig, seed: int) -> dict[str, Any]:
 
 def _measure(files: list[Path], rounds: list[Round], config: QualityModelConfig) -> dict[str, Any]:
     """Scores of every held-out example by the classifier that did not see it, the threshold, and what it does."""
-    models = [fasttext.load_model(str(file)) for file in files]
+    models = [load_fasttext(file) for file in files]
     alignment = _align(models, rounds) if len(models) > 1 else []
     heldout: tuple[list[float], list[float]] = ([], [])
     crawl: list[float] = []

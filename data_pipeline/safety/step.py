@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import xxhash
 from datatrove.data import Document
 
 from data_pipeline.base import DropLog, Measure
 from data_pipeline.base.rules import RuleFilter
+from data_pipeline.native.fasttext import FastTextModel, load_fasttext
 from data_pipeline.safety.config import BadWordsConfig, ToxicityConfig
 from data_pipeline.safety.words import load_words
 from millbase.errors import InputError
@@ -80,35 +80,27 @@ def load_toxicity_model(path: str, label: str) -> Callable[[list[str]], list[flo
         from data_pipeline.quality.model import QualityModel
 
         return QualityModel.load(path).score
-    return functools.partial(_score, load_fasttext(path, label, "toxicity"), label)
+    return functools.partial(_score, load_classifier(path, label, "toxicity"), label)
 
 
-def load_fasttext(path: str, label: str, where: str) -> Any:
+def load_classifier(path: str, label: str, where: str) -> FastTextModel:
     """The classifier at `path`. Raises InputError, naming the configuration `where`, when it is bad or lacks the
     label."""
-    import fasttext
-
-    fasttext.FastText.eprint = lambda *_: None  # it greets on stderr
     if not Path(path).is_file():
         raise InputError(f"{where}.model {path!r} does not exist; give the path of a fastText classifier")
     try:
-        model = fasttext.load_model(path)
-        labels = model.get_labels()
+        model = load_fasttext(path)
+        labels = model.labels
     except (ValueError, RuntimeError, MemoryError) as error:
         raise InputError(
             f"{where}.model {path!r} is no fastText classifier ({error}); give a .bin or .ftz file"
         ) from None
     if label not in labels:
-        known = ", ".join(map(repr, labels[:8]))
+        known = ", ".join(map(repr, sorted(labels)[:8]))
         raise InputError(f"{where}.label {label!r} is unknown to {path!r}; it has {known}")
     return model
 
 
-def _score(model: Any, label: str, texts: list[str]) -> list[float]:
-    # The list form, with every label: that of one string breaks with numpy 2. Newlines would end the text.
-    lines = [text.replace("\n", " ").encode("utf-8", "replace").decode() for text in texts]
-    found, values = model.predict(lines, k=-1) if lines else ([], [])
-    return [
-        min(1.0, float(dict(zip(names, scores, strict=True)).get(label, 0.0)))
-        for names, scores in zip(found, values, strict=True)
-    ]
+def _score(model: FastTextModel, label: str, texts: list[str]) -> list[float]:
+    count = len(model.labels)
+    return [min(1.0, dict(model.predict(text, count)).get(label, 0.0)) for text in texts]
