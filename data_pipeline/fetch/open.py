@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
-from data_pipeline.fetch.blocks import BlockFile
 from data_pipeline.fetch.config import FetchConfig
-from data_pipeline.fetch.http import HttpSource
-from data_pipeline.fetch.stored import StoredSource
 from millbase.files import storage_error
+
+if TYPE_CHECKING:
+    from data_pipeline.fetch.http import HttpSource
+    from data_pipeline.fetch.stored import StoredSource
 
 _BUFFER = 1 << 16
 
@@ -26,6 +27,8 @@ def open_input(path: str, config: FetchConfig, patient: bool = True) -> IO[bytes
             return open(path, "rb")
         except OSError as error:
             raise storage_error(path, error) from None
+    from data_pipeline.fetch.blocks import BlockFile
+
     blocks = BlockFile(_source(path, config, patient).open(), config.block_bytes)
     return cast(IO[bytes], io.BufferedReader(blocks, _BUFFER))
 
@@ -51,4 +54,11 @@ def is_http(path: str) -> bool:
 
 
 def _source(path: str, config: FetchConfig, patient: bool) -> HttpSource | StoredSource:
-    return HttpSource(path, config, patient) if is_http(path) else StoredSource(path, config, patient)
+    # imported when needed: the clients' libraries cost every worker of a local build a tenth of a second
+    if is_http(path):
+        from data_pipeline.fetch.http import HttpSource
+
+        return HttpSource(path, config, patient)
+    from data_pipeline.fetch.stored import StoredSource
+
+    return StoredSource(path, config, patient)
