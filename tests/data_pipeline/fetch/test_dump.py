@@ -15,7 +15,7 @@ LISTING = "crawl-data/CC-MAIN-2024-51/warc.paths.gz"
 
 
 def listing(names: list[str]) -> bytes:
-    return gzip.compress("".join(f"{name}\n" for name in names).encode())
+    return gzip.compress("".join(f"{name}\n" for name in names).encode(), mtime=0)
 
 
 def files(server, fetch: FetchConfig, **settings: object) -> list[str]:
