@@ -27,7 +27,7 @@ _FAN_IN = 128
 _PARTS = 16
 """A sorter's runs, and what it hands out at a time, take this part of the memory each; sorting and the arrays that
 callers make of a piece take several times its size."""
-_SCATTERED = 256
+_SCATTERED = 32
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def release(array: np.ndarray) -> None:
 def gather(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """`array[rows]`, in any order of rows, without mapping much of its file at a time.
 
-    A page fault maps 64 kB around it: some thousand rows at random would map all of a large file.
+    A page fault maps 64 kB around it: some thousand rows at random would map most of a large file.
     """
     if not isinstance(array, np.memmap):
         return np.asarray(array[rows])
@@ -79,7 +79,7 @@ def gather(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def scatter(array: np.ndarray, rows: np.ndarray, values: np.ndarray | int) -> None:
     """`array[rows] = values` likewise."""
-    step = 16 * _SCATTERED  # a fault for writing maps 4 kB
+    step = 128 * _SCATTERED  # a fault for writing maps 4 kB
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         array[rows[part]] = values[part] if isinstance(values, np.ndarray) else values
