@@ -45,6 +45,7 @@ def main() -> int:
     """Print the costs of both and their ratio. Exit status 1 when there are no pages to read."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_PAGES} pages, and no result file")
+    parser.add_argument("--pages", type=int, help="a sample of so many pages, evenly spread, instead of all")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of .warc.gz files")
     parser.add_argument("--workers", type=int, default=2, help="workers, and cores, of each side")
     parser.add_argument("--keep", type=Path, help="work in this new folder and leave it there")
@@ -57,7 +58,7 @@ def main() -> int:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.workers])
     folder = options.keep or Path(tempfile.mkdtemp(prefix="corpus-build-"))
     try:
-        result = compare(files, folder, python, options.workers, QUICK_PAGES if options.quick else None)
+        result = compare(files, folder, python, options.workers, QUICK_PAGES if options.quick else options.pages)
     finally:
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -96,7 +97,7 @@ def compare(files: list[Path], folder: Path, python: Path, workers: int, pages: 
         "wall_seconds": {"ours": round(second.wall, 1), "datatrove": round(theirs.wall, 1)},
         "kept": {"ours": second.kept, "datatrove": theirs.kept},
         "step_cpu_seconds": {name: {k: round(v, 2) for k, v in values.items()} for name, values in steps.items()},
-        "command": "python benchmarks/corpus_build.py" + (" --quick" if pages else ""),
+        "command": "python benchmarks/corpus_build.py" + (f" --pages {pages}" if pages else ""),
         "commit": commit(),
         "machine": machine(),
         "versions": {"ours": own_versions(OUR_PACKAGES), "datatrove": environment_versions(python, THEIR_PACKAGES)},
