@@ -27,6 +27,6 @@ class ExtractConfig(Config):
     """Pages with more HTML are dropped with the reason `html_too_large`."""
     max_tags: int = Field(default=400_000, gt=0)
     """`blocks` reads a page up to this many tags and leaves the rest out: a bound on the work that no clock decides.
-    The largest of 1,739 real pages has a tenth of it."""
+    The largest of 1,754 real pages has 20,032."""
     max_blocks: int = Field(default=20_000, gt=0)
-    """Likewise, up to this many blocks of text."""
+    """Likewise, up to this many blocks of text; the largest has 2,172."""

@@ -52,7 +52,8 @@ std::vector<uint32_t> sorted_words(const py::str& html, Range range) {
 }
 
 // All salted words of a block, as `features` sums their weights; `values` says how much each counts.
-void block_words(const Page& page, const Analysis& a, size_t i, std::vector<uint32_t>& keys, std::vector<float>& values) {
+void block_words(const Page& page, const Analysis& a, size_t i, std::vector<uint32_t>& keys,
+                 std::vector<float>& values) {
     const auto add = [&](uint32_t hash, uint32_t salt, double value) {
         keys.push_back(salted(hash, salt));
         values.push_back(static_cast<float>(value));
@@ -73,7 +74,8 @@ void block_words(const Page& page, const Analysis& a, size_t i, std::vector<uint
     }
     for (int32_t node = block.node; node > 0; node = page.nodes[node].parent) {
         add(page.nodes[node].tag, ANCESTOR_TAG, 1);
-        for (uint32_t t = page.nodes[node].token0; t < page.nodes[node].token1; ++t) add(page.tokens[t], ANCESTOR_NAME, 1);
+        for (uint32_t t = page.nodes[node].token0; t < page.nodes[node].token1; ++t)
+            add(page.tokens[t], ANCESTOR_NAME, 1);
     }
 }
 
@@ -100,8 +102,8 @@ py::dict stated(const py::str& html, const Page& page) {
 }  // namespace
 
 HtmlModel::HtmlModel(py::array_t<uint32_t> keys, py::array_t<float> weights, const ForestArrays& first,
-                     const ForestArrays& second, py::array_t<float> probabilities, double low, double high, size_t max_tags,
-                     size_t max_blocks)
+                     const ForestArrays& second, py::array_t<float> probabilities, double low, double high,
+                     size_t max_tags, size_t max_blocks)
     : first_(forest(first)), second_(forest(second)) {
     for (py::ssize_t i = 0; i < keys.size(); ++i) weights_[keys.at(i)] = weights.at(i);
     for (py::ssize_t i = 0; i < probabilities.size(); ++i) decision_.probabilities.push_back(probabilities.at(i));
@@ -162,8 +164,8 @@ void bind(py::module_& module) {
         set_entities(names.ptr(), charrefs.ptr(), invalid.ptr());
     });
     py::class_<HtmlModel>(module, "HtmlModel")
-        .def(py::init<py::array_t<uint32_t>, py::array_t<float>, const ForestArrays&, const ForestArrays&, py::array_t<float>,
-                      double, double, size_t, size_t>())
+        .def(py::init<py::array_t<uint32_t>, py::array_t<float>, const ForestArrays&, const ForestArrays&,
+                      py::array_t<float>, double, double, size_t, size_t>())
         .def("extract", &HtmlModel::extract)
         .def("facts", &HtmlModel::facts)
         .def("blocks", &HtmlModel::blocks);

@@ -10,7 +10,9 @@ namespace {
 
 bool has(Py_UCS4 c, uint8_t flag) { return ((*classes)[c] & flag) != 0; }
 // Characters that stand for a syllable or a word: ideographs, kana, hangul.
-bool is_wide(Py_UCS4 c) { return (c >= 0x3040 && c <= 0x30FF) || (c >= 0x3400 && c <= 0x9FFF) || (c >= 0xAC00 && c <= 0xD7A3); }
+bool is_wide(Py_UCS4 c) {
+    return (c >= 0x3040 && c <= 0x30FF) || (c >= 0x3400 && c <= 0x9FFF) || (c >= 0xAC00 && c <= 0xD7A3);
+}
 bool is_sentence_mark(Py_UCS4 c) {
     return c == '.' || c == '!' || c == '?' || c == 0x3002 || c == 0xFF01 || c == 0xFF1F || c == 0x61F || c == 0x964 ||
            c == 0x2026 || c == 0x37E;
@@ -133,7 +135,8 @@ uint32_t group_key(const Page& page, const Block& block, bool by_class) {
 
 // What the whole page is like.
 struct PageStats {
-    double blocks, length, link, solid, words, in_p, long_p, headings, articles, items, cells, wide, sentences, main, scripts;
+    double blocks, length, link, solid, words, in_p, long_p, headings, articles, items, cells, wide, sentences, main,
+        scripts;
     int32_t h1 = -1;       // its first block in an h1
     int32_t best = 0;      // the element whose children hold most sentences
     double best_score = 0;
@@ -163,9 +166,11 @@ PageStats page_stats(const Page& page, const Analysis& a, const Sums& sums) {
         if (node.tag == H1 && s.h1 < 0) s.h1 = static_cast<int32_t>(i);
         s.wide += t.wides;
         if (t.length < 25) continue;
-        const double score = (1 + t.commas + std::min(t.length / 100, 3.0)) * (1 - ratio(block.link_chars, t.solid + 1));
+        const double score =
+            (1 + t.commas + std::min(t.length / 100, 3.0)) * (1 - ratio(block.link_chars, t.solid + 1));
         if (node.parent >= 0) s.scores[node.parent] += score;
-        if (node.parent >= 0 && page.nodes[node.parent].parent >= 0) s.scores[page.nodes[node.parent].parent] += score / 2;
+        if (node.parent >= 0 && page.nodes[node.parent].parent >= 0)
+            s.scores[page.nodes[node.parent].parent] += score / 2;
     }
     for (size_t i = 0; i < page.nodes.size(); ++i) {
         const Node& node = page.nodes[i];
@@ -291,7 +296,8 @@ Matrix features(const Page& page, const Analysis& a, const Weights& weights) {
     for (size_t i = 0; i < n; ++i) {
         const TextStats& t = a.stats[i];
         ++copies[t.hash];
-        for (Group* group : {&by_path[group_key(page, page.blocks[i], false)], &by_class[group_key(page, page.blocks[i], true)]}) {
+        for (Group* group :
+             {&by_path[group_key(page, page.blocks[i], false)], &by_class[group_key(page, page.blocks[i], true)]}) {
             group->count += 1;
             group->length += t.length;
             group->link += page.blocks[i].link_chars;
@@ -305,7 +311,9 @@ Matrix features(const Page& page, const Analysis& a, const Weights& weights) {
     std::vector<float>& values = out.values;
     values.reserve(n * 300);
     const auto add = [&](double value) { values.push_back(static_cast<float>(value)); };
-    const auto span = [&](const std::vector<double>& sum, int32_t first, int32_t last) { return sum[last] - sum[first]; };
+    const auto span = [&](const std::vector<double>& sum, int32_t first, int32_t last) {
+        return sum[last] - sum[first];
+    };
     for (size_t i = 0; i < n; ++i) {
         const Block& block = page.blocks[i];
         const TextStats& t = a.stats[i];
@@ -316,15 +324,25 @@ Matrix features(const Page& page, const Analysis& a, const Weights& weights) {
         // the block itself
         add(t.length); add(t.words); add(ratio(block.link_chars, t.solid)); add(block.links);
         add(ratio(t.sentences, t.words + 1)); add(ratio(t.commas, t.words + 1)); add(t.sentences); add(t.commas);
-        add(ratio(t.digits, t.solid)); add(ratio(t.uppers, t.solid)); add(ratio(t.solid, t.words + 1)); add(ratio(t.pipes, t.words + 1));
+        add(ratio(t.digits, t.solid));
+        add(ratio(t.uppers, t.solid));
+        add(ratio(t.solid, t.words + 1));
+        add(ratio(t.pipes, t.words + 1));
         add(t.ends_sentence); add(t.ends_colon); add(t.starts_upper); add(t.lower_start); add(t.starts_digit);
-        add(t.copyright); add(t.money); add(t.at); add(t.title_share); add(t.description_share); add(copies[t.hash]); add(seen[t.hash]++);
+        add(t.copyright);
+        add(t.money);
+        add(t.at);
+        add(t.title_share);
+        add(t.description_share);
+        add(copies[t.hash]);
+        add(seen[t.hash]++);
         add(block.pre); add(block.after_br); add(block.author);
         // words, and names of classes
         add(text_score[i]); add(ratio(text_score[i], word_count)); add(name.own); add(name.parent); add(name.ancestors);
         add(name.lowest); add(name.highest); add(inline_score[i]);
         const int32_t heading = a.heading[i];
-        add(heading < 0 ? 0 : heading_score[heading]); add(heading < 0 ? -1 : page.nodes[page.blocks[heading].node].tag - H1);
+        add(heading < 0 ? 0 : heading_score[heading]);
+        add(heading < 0 ? -1 : page.nodes[page.blocks[heading].node].tag - H1);
         add(heading < 0 ? -1 : at - heading); add(heading < 0 ? -1 : sums.length[i] - sums.length[heading]);
         add(heading_score[i]);
         // where it stands
@@ -333,14 +351,18 @@ Matrix features(const Page& page, const Analysis& a, const Weights& weights) {
         for (int bit = 0; bit < NAME_GROUPS; ++bit) add((node.names >> bit) & 1);
         add(ratio(at, whole.blocks)); add(ratio(sums.length[i], whole.length)); add(at); add(n - i);
         add(whole.h1 < 0 ? -9999 : at - whole.h1); add(whole.h1 < 0 ? -9999 : sums.length[i] - sums.length[whole.h1]);
-        add(i ? block.tags - page.blocks[i - 1].tags : block.tags); add(i + 1 < n ? page.blocks[i + 1].tags - block.tags : 0);
+        add(i ? block.tags - page.blocks[i - 1].tags : block.tags);
+        add(i + 1 < n ? page.blocks[i + 1].tags - block.tags : 0);
         // what it lies in
         for (const int level : {0, 1, 2, 3, 5}) {
             const int32_t index = ancestor(page, block.node, level);
             const Node& up = page.nodes[index];
             const double length = span(sums.length, up.first, up.last), count = up.last - up.first;
-            add(ratio(length, whole.length)); add(ratio(span(sums.link, up.first, up.last), span(sums.solid, up.first, up.last)));
-            add(count); add(ratio(length, count)); add(ratio(span(sums.sentences, up.first, up.last), span(sums.words, up.first, up.last)));
+            add(ratio(length, whole.length));
+            add(ratio(span(sums.link, up.first, up.last), span(sums.solid, up.first, up.last)));
+            add(count);
+            add(ratio(length, count));
+            add(ratio(span(sums.sentences, up.first, up.last), span(sums.words, up.first, up.last)));
             add(ratio(span(sums.words_score, up.first, up.last), span(sums.words, up.first, up.last)));
             add(ratio(whole.scores[index], whole.best_score));
         }
@@ -365,8 +387,10 @@ Matrix features(const Page& page, const Analysis& a, const Weights& weights) {
             }
             const TextStats& u = a.stats[j];
             add(u.length); add(ratio(page.blocks[j].link_chars, u.solid)); add(ratio(u.sentences, u.words + 1));
-            add(ratio(text_score[j], static_cast<double>(a.words[j].size()))); add(names[page.blocks[j].node].ancestors);
-            add(page.nodes[page.blocks[j].node].tag); add(common_depth(page, block.node, page.blocks[j].node) - node.depth);
+            add(ratio(text_score[j], static_cast<double>(a.words[j].size())));
+            add(names[page.blocks[j].node].ancestors);
+            add(page.nodes[page.blocks[j].node].tag);
+            add(common_depth(page, block.node, page.blocks[j].node) - node.depth);
         }
         for (const int radius : {3, 8, 20}) {
             const int32_t first = std::max(0, at - radius), last = std::min(static_cast<int32_t>(n), at + radius + 1);
@@ -375,8 +399,15 @@ Matrix features(const Page& page, const Analysis& a, const Weights& weights) {
         }
         // the page
         add(whole.blocks); add(whole.length); add(ratio(whole.link, whole.solid)); add(ratio(whole.in_p, whole.length));
-        add(whole.long_p); add(whole.headings); add(whole.articles); add(whole.main); add(whole.items); add(whole.cells);
-        add(ratio(whole.wide, whole.solid)); add(ratio(whole.sentences, whole.words)); add(ratio(whole.length, whole.blocks));
+        add(whole.long_p);
+        add(whole.headings);
+        add(whole.articles);
+        add(whole.main);
+        add(whole.items);
+        add(whole.cells);
+        add(ratio(whole.wide, whole.solid));
+        add(ratio(whole.sentences, whole.words));
+        add(ratio(whole.length, whole.blocks));
         add(ratio(sums.words_score[n], whole.words)); add(ratio(sums.prose[n], whole.length)); add(whole.scripts);
         add(page.og_type);
         for (int bit = 0; bit < SCHEMA_TYPES; ++bit) add((page.schema >> bit) & 1);

@@ -11,8 +11,18 @@ namespace llmill::html {
 // Weights of words: of the text, of headings, of class names near and far.
 using Weights = std::unordered_map<uint32_t, float>;
 
-enum Salt : uint32_t { TEXT_WORD = 1, SHORT_WORD, HEADING_WORD, OWN_NAME, PARENT_NAME, ANCESTOR_NAME, INLINE_NAME, OWN_TAG,
-                       PARENT_TAG, ANCESTOR_TAG };
+enum Salt : uint32_t {
+    TEXT_WORD = 1,
+    SHORT_WORD,
+    HEADING_WORD,
+    OWN_NAME,
+    PARENT_NAME,
+    ANCESTOR_NAME,
+    INLINE_NAME,
+    OWN_TAG,
+    PARENT_TAG,
+    ANCESTOR_TAG
+};
 inline uint32_t salted(uint32_t hash, uint32_t salt) { return (hash ^ (salt * 0x9E3779B1u)) * 0x85EBCA6Bu; }
 
 // What is measured on the text of a block alone.

@@ -12,7 +12,8 @@ std::vector<double> Forest::scores(const Matrix& x) const {
         for (size_t i = 0; i < x.rows; ++i) {
             const float* row = x.row(i);
             const Split* split = &splits[root];
-            while (split->feature >= 0) split = &splits[row[split->feature] <= split->threshold ? split->left : split->right];
+            while (split->feature >= 0)
+                split = &splits[row[split->feature] <= split->threshold ? split->left : split->right];
             out[i] += static_cast<double>(split->threshold);
         }
     }
@@ -23,7 +24,8 @@ double Decision::probability(double score) const {
     const double place = (std::min(std::max(score, -8.0), 8.0) + 8.0) * 4.0;
     const size_t below = std::min(static_cast<size_t>(place), probabilities.size() - 2);
     const double share = place - static_cast<double>(below);
-    return static_cast<double>(probabilities[below]) * (1 - share) + static_cast<double>(probabilities[below + 1]) * share;
+    return static_cast<double>(probabilities[below]) * (1 - share) +
+           static_cast<double>(probabilities[below + 1]) * share;
 }
 
 std::vector<bool> Decision::choose(const Analysis& analysis, const std::vector<double>& scores) const {

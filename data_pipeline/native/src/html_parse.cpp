@@ -195,8 +195,8 @@ class Parser : public Writer<Unit> {
         if (skips_ && info.flags & CLOSES_P)
             for (size_t i = stack_.size(); i-- > 0;)
                 if (stack_[i].skip && (stack_[i].tag == SVG || stack_[i].tag == SELECT)) return pop_to(i);
-        if (pres_ && (info.tag == ARTICLE || info.tag == SECTION || info.tag == FOOTER || info.tag == NAV || info.tag == MAIN ||
-                      info.tag == TABLE || (info.tag >= H1 && info.tag <= H6)))
+        if (pres_ && (info.tag == ARTICLE || info.tag == SECTION || info.tag == FOOTER || info.tag == NAV ||
+                      info.tag == MAIN || info.tag == TABLE || (info.tag >= H1 && info.tag <= H6)))
             for (size_t i = stack_.size(); i-- > 0;)
                 if (stack_[i].pre) return pop_to(i);
     }
@@ -215,8 +215,9 @@ class Parser : public Writer<Unit> {
             return;
         }
         if (name == fnv("form")) ++page.forms;
-        Open open{name, info.tag, info.flags, false, (info.flags & SKIP) != 0, info.tag == PRE && !pres_, info.tag == MATH,
-                  node()};
+        Open open{
+            name,  info.tag, info.flags, false, (info.flags & SKIP) != 0, info.tag == PRE && !pres_, info.tag == MATH,
+            node()};
         if (info.tag == ANNOTATION) return annotation(open, a);
         if (info.tag == MATH) math(open, a);
         if (info.flags & BLOCK && !skips_ && !(pres_ && info.tag != PRE)) {
@@ -238,7 +239,8 @@ class Parser : public Writer<Unit> {
     void inline_element(Open& open, const TagInfo& info, const Attributes& a) {
         const size_t before = page.inline_tokens.size();
         tokens(a, page.inline_tokens);
-        if (page.inline_tokens.size() > inline_start_ + 64) page.inline_tokens.resize(std::max(before, inline_start_ + 64));
+        if (page.inline_tokens.size() > inline_start_ + 64)
+            page.inline_tokens.resize(std::max(before, inline_start_ + 64));
         if (info.tag == A && a.has[HREF]) {
             open.link = true;
             ++links_;
@@ -252,8 +254,8 @@ class Parser : public Writer<Unit> {
     void end(uint32_t name, const TagInfo& info) {
         if (name == fnv("html") || name == fnv("body") || name == fnv("head")) return;
         if (info.tag == BR) return line_break();
-        const bool table = info.tag == TABLE || info.tag == TR || info.tag == TD || info.tag == TH || info.tag == TBODY ||
-                           info.tag == THEAD || info.tag == TFOOT || info.tag == CAPTION;
+        const bool table = info.tag == TABLE || info.tag == TR || info.tag == TD || info.tag == TH ||
+                           info.tag == TBODY || info.tag == THEAD || info.tag == TFOOT || info.tag == CAPTION;
         const bool block = (info.flags & (BLOCK | SKIP)) != 0;
         for (size_t i = stack_.size(); i-- > 0;) {
             const Open& open = stack_[i];
@@ -288,7 +290,8 @@ class Parser : public Writer<Unit> {
         made.depth = static_cast<uint16_t>(parent.depth + 1);
         made.ancestors = parent.ancestors | info.ancestor;
         if (a.has[IS_HIDDEN] || (a.has[ARIA_HIDDEN] && contains(a.value[ARIA_HIDDEN], "true")) ||
-            (a.has[STYLE] && (contains(a.value[STYLE], "display:none") || contains(a.value[STYLE], "visibility:hidden"))))
+            (a.has[STYLE] &&
+             (contains(a.value[STYLE], "display:none") || contains(a.value[STYLE], "visibility:hidden"))))
             made.ancestors |= HIDDEN;
         made.first = made.last = static_cast<int32_t>(page.blocks.size());
         made.list_depth = parent.list_depth + (info.tag == UL || info.tag == OL);
@@ -364,7 +367,10 @@ class Parser : public Writer<Unit> {
             if (name == fnv("description") || name == fnv("og:description")) page.description = a.value[CONTENT];
             if (name == fnv("og:type")) {
                 const uint32_t type = hash_of(a.value[CONTENT]);
-                page.og_type = type == fnv("article") ? 1 : starts(a.value[CONTENT].first, "product") ? 2 : type == fnv("website") ? 3 : 4;
+                page.og_type = type == fnv("article")                      ? 1
+                               : starts(a.value[CONTENT].first, "product") ? 2
+                               : type == fnv("website")                    ? 3
+                                                                           : 4;
             }
         }
     }

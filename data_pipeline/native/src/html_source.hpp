@@ -18,8 +18,26 @@ inline bool is_digit(Py_UCS4 c) { return c >= '0' && c <= '9'; }
 inline bool is_ignorable(Py_UCS4 c) { return c == 0xAD || c == 0x200B || c == 0x2060 || c == 0xFEFF; }
 
 // Attributes that matter; values are ranges of the source.
-enum Attribute { CLASS, ID, ROLE, ITEMPROP, STYLE, IS_HIDDEN, ARIA_HIDDEN, HREF, TYPE, NAME, PROPERTY, CONTENT, DATETIME,
-                 ALTTEXT, REL, START, ENCODING, ATTRIBUTES };
+enum Attribute {
+    CLASS,
+    ID,
+    ROLE,
+    ITEMPROP,
+    STYLE,
+    IS_HIDDEN,
+    ARIA_HIDDEN,
+    HREF,
+    TYPE,
+    NAME,
+    PROPERTY,
+    CONTENT,
+    DATETIME,
+    ALTTEXT,
+    REL,
+    START,
+    ENCODING,
+    ATTRIBUTES
+};
 
 inline const std::unordered_map<uint32_t, Attribute>& attribute_table() {
     static const std::unordered_map<uint32_t, Attribute> table{

@@ -22,7 +22,10 @@ const std::unordered_map<uint32_t, TagInfo>& tag_table() {
         add("main", MAIN, B, IN_MAIN); add("menu", UL, B, IN_UL); add("nav", NAV, B, IN_NAV); add("ol", OL, B, IN_OL);
         add("p", P, B); add("pre", PRE, B); add("listing", PRE, B); add("search", DIV, B); add("dir", UL, B, IN_UL);
         add("section", SECTION, B, IN_SECTION); add("summary", SUMMARY, B); add("table", TABLE, B | SCOPE, IN_TABLE);
-        add("tbody", TBODY, BLOCK); add("td", TD, BLOCK | SCOPE); add("tfoot", TFOOT, BLOCK); add("th", TH, BLOCK | SCOPE);
+        add("tbody", TBODY, BLOCK);
+        add("td", TD, BLOCK | SCOPE);
+        add("tfoot", TFOOT, BLOCK);
+        add("th", TH, BLOCK | SCOPE);
         add("thead", THEAD, BLOCK); add("tr", TR, BLOCK); add("ul", UL, B, IN_UL);
         add("noscript", NOSCRIPT, BLOCK, IN_NOSCRIPT);
         add("br", BR, VOID); add("hr", HR, VOID | CLOSES_P);
@@ -31,11 +34,13 @@ const std::unordered_map<uint32_t, TagInfo>& tag_table() {
             add(name, OTHER, VOID);
         for (const char* name : {"script", "style", "iframe", "noembed", "noframes", "xmp", "textarea", "title"})
             add(name, OTHER, RAW);
-        for (const char* name : {"template", "object", "canvas", "video", "audio", "map", "datalist"}) add(name, OTHER, SKIP);
+        for (const char* name : {"template", "object", "canvas", "video", "audio", "map", "datalist"})
+            add(name, OTHER, SKIP);
         add("select", SELECT, SKIP); add("svg", SVG, SKIP); add("math", MATH, 0); add("annotation", ANNOTATION, SKIP);
         add("annotation-xml", OTHER, SKIP);
         add("a", A, FORMAT);
-        for (const char* name : {"b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"})
+        for (const char* name :
+             {"b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"})
             add(name, OTHER, FORMAT);
         add("span", SPAN, 0); add("time", TIME, 0);
         return t;
@@ -44,17 +49,50 @@ const std::unordered_map<uint32_t, TagInfo>& tag_table() {
 }
 
 const std::unordered_map<uint32_t, int>& name_groups() {
-    static const char* const groups[NAME_GROUPS] = {
-        "comment comments disqus", "reply replies thread threads", "topic topics forum", "message messages msg bbcode",
-        "answer answers question questions faq", "related similar", "recommended recommendation recommendations more also",
-        "share sharing social follow", "sidebar aside rail side", "footer foot bottom", "nav navigation navbar menu submenu",
-        "breadcrumb breadcrumbs crumb", "author byline bio", "ad ads advert advertisement sponsor sponsored", "promo banner cta",
-        "newsletter subscribe subscription signup", "cookie cookies consent gdpr", "popup modal overlay dialog drawer", "tag tags",
-        "widget widgets", "header masthead top", "hero", "title headline heading", "meta info", "date time timestamp published",
-        "content contents", "article articles", "post posts", "entry", "body", "main", "text prose markdown", "story",
-        "description desc summary excerpt", "product products", "price prices cart", "review reviews rating ratings",
-        "item items", "card cards grid tile", "code highlight", "caption credit figcaption", "toc outline",
-        "search filter filters sort", "list listing results"};
+    static const char* const groups[NAME_GROUPS] = {"comment comments disqus",
+                                                    "reply replies thread threads",
+                                                    "topic topics forum",
+                                                    "message messages msg bbcode",
+                                                    "answer answers question questions faq",
+                                                    "related similar",
+                                                    "recommended recommendation recommendations more also",
+                                                    "share sharing social follow",
+                                                    "sidebar aside rail side",
+                                                    "footer foot bottom",
+                                                    "nav navigation navbar menu submenu",
+                                                    "breadcrumb breadcrumbs crumb",
+                                                    "author byline bio",
+                                                    "ad ads advert advertisement sponsor sponsored",
+                                                    "promo banner cta",
+                                                    "newsletter subscribe subscription signup",
+                                                    "cookie cookies consent gdpr",
+                                                    "popup modal overlay dialog drawer",
+                                                    "tag tags",
+                                                    "widget widgets",
+                                                    "header masthead top",
+                                                    "hero",
+                                                    "title headline heading",
+                                                    "meta info",
+                                                    "date time timestamp published",
+                                                    "content contents",
+                                                    "article articles",
+                                                    "post posts",
+                                                    "entry",
+                                                    "body",
+                                                    "main",
+                                                    "text prose markdown",
+                                                    "story",
+                                                    "description desc summary excerpt",
+                                                    "product products",
+                                                    "price prices cart",
+                                                    "review reviews rating ratings",
+                                                    "item items",
+                                                    "card cards grid tile",
+                                                    "code highlight",
+                                                    "caption credit figcaption",
+                                                    "toc outline",
+                                                    "search filter filters sort",
+                                                    "list listing results"};
     static const std::unordered_map<uint32_t, int> table = [] {
         std::unordered_map<uint32_t, int> made;
         for (int group = 0; group < NAME_GROUPS; ++group) {
@@ -89,7 +127,8 @@ void set_entities(PyObject* names, PyObject* charrefs, PyObject* invalid) {
     Py_ssize_t position = 0;
     while (PyDict_Next(names, &position, &key, &value)) {
         std::vector<Py_UCS4> characters;
-        for (Py_ssize_t i = 0; i < PyUnicode_GET_LENGTH(value); ++i) characters.push_back(PyUnicode_READ_CHAR(value, i));
+        for (Py_ssize_t i = 0; i < PyUnicode_GET_LENGTH(value); ++i)
+            characters.push_back(PyUnicode_READ_CHAR(value, i));
         made->names[PyUnicode_AsUTF8(key)] = characters;
     }
     position = 0;
