@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import tldextract
 import xxhash
 from datatrove.data import Document
 from datatrove.pipeline.filters import (
@@ -53,6 +54,7 @@ SOURCES = (
     "fundus_tests",
     "cleanportaleval",
 )
+DOMAINS = tldextract.TLDExtract(suffix_list_urls=())  # the list that the package ships: nothing is fetched
 RESULT = REPOSITORY / "benchmarks" / "results" / "false_drops.json"
 
 
@@ -107,9 +109,7 @@ def sample(pages: Sequence[Page], per_kind: int) -> list[Page]:
 
 def half(url: str) -> int:
     """Which half of the registered domains a page belongs to."""
-    import tldextract
-
-    domain = tldextract.TLDExtract(suffix_list_urls=())(url).top_domain_under_public_suffix or urlsplit(url).netloc
+    domain = DOMAINS(url).top_domain_under_public_suffix or urlsplit(url).netloc
     return xxhash.xxh3_64_intdigest(domain.encode()) & 1
 
 

@@ -97,6 +97,6 @@ def _tokenizer(language: str | None) -> Any:
     except ImportError as error:
         raise InputError(
             f"compat: datatrove cuts words of language {code!r} with a library that is missing: "
-            f"{' '.join(str(error).split())}; install it, or run without compat"
+            f"{' '.join(str(error).split())}; pip install 'llmill[compat]', or run without compat"
         ) from None
     return tokenizer
