@@ -2,8 +2,8 @@
 
 Each function has a plain Python reference that gives the same results, and is used instead where the extension is
 missing: `heuristics/tokenise.py` (Tokens, WordSet, count_sentences), `heuristics/lines.py` (line_marks, line_shape,
-white_space_words), `heuristics/c4.py` (c4_clean), `minhash/signatures.py` (MinHash), `extract/reference/` (HtmlModel). `LLMILL_NATIVE=0` in the
-environment asks for the references.
+white_space_words), `heuristics/c4.py` (c4_clean), `minhash/signatures.py` (MinHash), `extract/reference/` (HtmlModel),
+`native/fasttext.py` (FastText: the fasttext library). `LLMILL_NATIVE=0` in the environment asks for the references.
 """
 
 from __future__ import annotations
