@@ -196,8 +196,9 @@ def _assumptions(config: PlanConfig, sample: dict[str, Any], overall: dict[str, 
             f"the sample stores {sample['bytes_a_page'] / 1e3:.0f} kB a page, the dump {wanted / 1e3:.0f} kB: other "
             "pages; the estimate by bytes may be nearer"
         )
+    each = f" and {overall['bytes_a_document']} bytes for each" if overall["bytes_a_document"] else ""
     lines.append(
-        f"{overall['documents']:,.0f} documents reach that part; it holds dedup.memory_bytes and "
-        f"{overall['bytes_a_document']} bytes for each (not measured at this size)"
+        f"{overall['documents']:,.0f} documents reach that part; it holds dedup.memory_bytes{each} (by design, not "
+        "measured at this size)"
     )
     return lines
