@@ -62,6 +62,7 @@ def main() -> int:
     """Print the tables; write the result of a full run. Exit status 1 where the pages are absent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="at most 25 pages of each type")
+    parser.add_argument("--out", type=Path, help="where to write the result; by default a full run writes results/")
     options = parser.parse_args()
     folder = Path(os.environ.get("LLMILL_TEST_DATA", REPOSITORY.parent / "shared" / "data")) / "extraction"
     files = [str(folder / f"{name}.gold.jsonl.gz") for name in SOURCES]
@@ -92,9 +93,11 @@ def main() -> int:
     kept = sum(verdict.chain is None for verdict in articles) / len(articles)
     figure = {"figure": "gold articles kept by the default heuristics", "value": round(kept, 4), "goal": 0.9}
     figure |= {"unit": "share"}
-    if not options.quick:
+    out = options.out or (None if options.quick else RESULT)
+    if out is not None:
         rates = {title: chain_rates(verdicts) for title, verdicts in shown.items()}
-        RESULT.write_text(json.dumps({**figure, "false_drops": rates}, indent=1) + "\n", encoding="utf-8")
+        figure_and_rates = {**figure, "quick": options.quick, "false_drops": rates}
+        out.write_text(json.dumps(figure_and_rates, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(figure))
     return 0
 
