@@ -46,12 +46,13 @@ def main() -> int:
     """Print a table; write the result of a full run. Exit status 1 where the texts are absent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="10 texts of each language, without lingua")
+    parser.add_argument("--texts", type=int, default=100, help="texts of each language and set in a full run")
     options = parser.parse_args()
     folder = Path(os.environ.get("LLMILL_TEST_DATA", REPOSITORY.parent / "shared" / "data")) / "langid"
     if not folder.is_dir():
         print(f"no labelled texts: {folder} does not exist; set LLMILL_TEST_DATA", file=sys.stderr)
         return 1
-    sets = load_sets(folder, 10 if options.quick else 100)
+    sets = load_sets(folder, 10 if options.quick else options.texts)
     result: dict[str, Any] = {}
     print(f"{'set':<12}{'system':<12}{'texts':>7}{'accuracy':>10}{'sure':>8}{'kept':>8}{'ms each':>9}")
     for system, answer in systems(with_lingua=not options.quick).items():
@@ -68,7 +69,10 @@ def main() -> int:
     figure = {"figure": "language of documents of five sentences", "value": round(value, 4)}
     figure |= {"goal": round(result["documents"]["fasttext"]["accuracy"], 4), "unit": "accuracy"}
     if not options.quick:
-        RESULT.write_text(json.dumps({**figure, "sets": result}, indent=1) + "\n", encoding="utf-8")
+        RESULT.write_text(
+            json.dumps({**figure, "texts_per_language": options.texts, "sets": result}, indent=1) + "\n",
+            encoding="utf-8",
+        )
     print(json.dumps(figure))
     return 0
 
