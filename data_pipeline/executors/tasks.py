@@ -153,6 +153,10 @@ def usage_file(logs: Path, rank: int) -> Path:
 
 def peak_memory() -> int:
     """The most memory this process held, in bytes."""
+    with contextlib.suppress(OSError, StopIteration):
+        # Linux: ru_maxrss counts from the memory of the process that started this one, even after exec
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
