@@ -138,7 +138,7 @@ def _overall(usage: dict[str, Any], manifest: Manifest, config: PlanConfig) -> d
     settings = manifest.config
     limit = int(settings.get("dedup", {}).get("memory_bytes", 0))
     weighted = any(source.get("weight") for source in settings["sources"]) or settings.get("mixture", {}).get("weights")
-    held = _BYTES_A_DOCUMENT if weighted or settings.get("decontaminate", {}).get("enabled") else 0
+    held = _BYTES_A_DOCUMENT if weighted or settings.get("decontaminate", {}).get("sets") else 0
     return {
         "core_hours": usage["cpu_seconds"] * scale / 3600,
         "documents": reached * scale,

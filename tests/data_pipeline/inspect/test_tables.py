@@ -14,7 +14,7 @@ import pytest
 from data_pipeline.corpus import read_corpus, read_funnel
 from data_pipeline.dedup.config import DedupConfig
 from data_pipeline.heuristics import GopherQualityConfig
-from data_pipeline.inspect import PlanConfig, compare_corpora, corpus_stats, plan_dump
+from data_pipeline.inspect import PlanConfig, compare_corpora, corpus_stats, plan, plan_dump
 from data_pipeline.inspect.diff import config_differences
 from data_pipeline.inspect.plan import build_sample, ratio
 from data_pipeline.inspect.sketch import Distinct, Distribution, TopKeys
@@ -195,3 +195,11 @@ def test_old_corpora_hold_no_timings_by_file(corpus: Path) -> None:
     (corpus / "timings.json").write_text(json.dumps({k: v for k, v in timings.items() if k != "files"}))
     with pytest.raises(ArtifactError, match="no timings by file"):
         plan_dump(PlanConfig(), corpus)
+
+
+def test_a_plan_counts_the_documents_that_decontamination_holds_in_memory(corpus: Path) -> None:
+    manifest, usage = open_artifact(corpus), {"cpu_seconds": 1.0, "rss_before_bytes": 0}
+    manifest.config.pop("decontaminate", None)
+    assert plan._overall(usage, manifest, PlanConfig())["bytes_a_document"] == 0
+    manifest.config["decontaminate"] = {"sets": [{"name": "gsm8k", "path": "test.jsonl"}]}
+    assert plan._overall(usage, manifest, PlanConfig())["bytes_a_document"] > 0
