@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
 
@@ -27,15 +28,32 @@ def run_in_processes(
             function(*task)
             yield
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), die_with_parent, (os.getpid(),))
-    try:
+    with process_pool(workers, title, "shards") as pool:
         for future in [pool.submit(function, *task) for task in tasks]:
             future.result()
             yield
+
+
+@contextmanager
+def process_pool(
+    workers: int,
+    title: str,
+    finished: str,
+    start: Callable[..., None] = die_with_parent,
+    arguments: tuple[Any, ...] = (),
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool of fresh processes, each of which calls `start(parent's process id, *arguments)` first.
+
+    Raises StageError when one of them is killed; its message says that finished `finished` are kept.
+    """
+    context = get_context("spawn")  # forking a process with threads may deadlock
+    pool = ProcessPoolExecutor(workers, context, start, (os.getpid(), *arguments))
+    try:
+        yield pool
     except BrokenProcessPool:
         raise StageError(
-            f"{title}: a worker process was killed (out of memory?); finished shards are kept: start the same command "
-            f"again, with fewer than workers={workers} if memory ran out"
+            f"{title}: a worker process was killed (out of memory?); finished {finished} are kept: start the same "
+            f"command again, with fewer than workers={workers} if memory ran out"
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -11,8 +11,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from importlib.abc import MetaPathFinder
 from typing import Any
 
@@ -20,9 +19,9 @@ import pyarrow as pa
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
+from data_pipeline.base.pool import process_pool
 from data_pipeline.base.progress import Counters, share_counters
 from data_pipeline.executors.tasks import CheckedTasks, Tasks, byte_unit
-from millbase.errors import StageError
 from millbase.process import available_cores, die_with_parent
 from millbase.progress import Bar, progress
 
@@ -67,21 +66,11 @@ class SafeLocalExecutor(CheckedTasks, LocalPipelineExecutor):
             share_counters(None)
 
     def _run_in_processes(self, ranks: list[int], bar: Bar) -> None:
-        context = multiprocessing.get_context("spawn")  # forking a process with threads may deadlock
-        counters = _new_counters(context)
-        with one_thread_each():
-            pool = ProcessPoolExecutor(self.workers, context, _start_worker, (os.getpid(), counters))
-            try:
-                futures = {pool.submit(self.run_rank, rank): rank for rank in ranks}
-                for future in self._as_completed(futures, bar, counters):
-                    future.result()
-            except BrokenProcessPool:
-                raise StageError(
-                    f"{self.title}: a worker process was killed (out of memory?); finished files are kept: start the "
-                    f"same command again, with fewer than workers={self.workers} if memory ran out"
-                ) from None
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        counters = _new_counters(multiprocessing.get_context("spawn"))
+        with one_thread_each(), process_pool(self.workers, self.title, "files", _start_worker, (counters,)) as pool:
+            futures = {pool.submit(self.run_rank, rank): rank for rank in ranks}
+            for future in self._as_completed(futures, bar, counters):
+                future.result()
 
     def _as_completed(self, futures: dict[Future[None], int], bar: Bar, counters: Counters) -> Iterator[Future[None]]:
         waiting = set(futures)
