@@ -26,8 +26,8 @@ _size = _reached = 0
 def share_counters(counters: Counters | None, show: Callable[[], None] | None = None) -> None:
     """Make `counters` the ones this process adds to; None turns counting off. `show` is called now and then: for a
     parent that does the work itself."""
-    global _counters, _show
-    _counters, _show = counters, show
+    global _counters, _show, _shown
+    _counters, _show, _shown = counters, show, 0.0  # what an earlier build showed does not silence this one
 
 
 def count_pages(count: int) -> None:

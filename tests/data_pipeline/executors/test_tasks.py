@@ -107,6 +107,17 @@ def test_progress_moves_within_a_file_and_never_past_it() -> None:
         progress.share_counters(None)
 
 
+def test_every_build_of_a_process_shows_its_progress() -> None:
+    for _ in range(2):  # the second within the half second that has to pass between two showings of one build
+        shown: list[bool] = []
+        progress.share_counters(progress.Counters(Value("q", 0), Value("q", 0)), lambda shown=shown: shown.append(True))
+        try:
+            progress.count_pages(1)
+        finally:
+            progress.share_counters(None)
+        assert shown
+
+
 def test_units_and_other_errors() -> None:
     assert byte_unit(5_000) == (1e3, "kB") and byte_unit(20_000_000) == (1e6, "MB")
     with pytest.raises(PermissionError), disk_errors("test"):
