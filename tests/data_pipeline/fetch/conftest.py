@@ -22,7 +22,7 @@ class Server:
     files: dict[str, bytes] = field(default_factory=dict)
     behaviours: dict[str, list[str]] = field(default_factory=dict)
     """`503`, `429:2` (Retry-After: 2), `cut:100` (closes after so many body bytes), `short:100` (the same, and says so
-    beforehand), `whole` (ignores the range), `etag`, `elsewhere` (another range than asked for), `stall`."""
+    beforehand), `whole` (ignores the range), `etag`, `elsewhere` (another range than asked for), `stall`, `hold:0.1` (answers after so many seconds)."""
     always: dict[str, str] = field(default_factory=dict)
     """A behaviour of every request to a path."""
     requests: list[tuple[str, str | None]] = field(default_factory=list)
@@ -38,6 +38,7 @@ class Server:
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     state: Server
+    counted = False
     lock = threading.Lock()
 
     def log_message(self, *_: object) -> None:
@@ -52,13 +53,21 @@ class Handler(BaseHTTPRequestHandler):
             state.most_at_once = max(state.most_at_once, state.at_once)
             queue = state.behaviours.get(path, [])
             behaviour = queue.pop(0) if queue else state.always.get(path, "")
+        self.counted = True
         try:
             self.answer(path, *behaviour.partition(":")[::2])
         finally:
-            with self.lock:
-                state.at_once -= 1
+            self.leave()
+
+    def leave(self) -> None:
+        """No longer at once: counted before the last bytes leave, for the client may go on before we do."""
+        with self.lock:
+            self.state.at_once -= self.counted
+            self.counted = False
 
     def answer(self, path: str, behaviour: str, argument: str) -> None:
+        if behaviour == "hold":
+            time.sleep(float(argument))
         if behaviour.isdigit():
             headers = {"Retry-After": argument} if argument else {}
             return self.send(int(behaviour), headers, b"no")
@@ -96,6 +105,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
+        self.leave()
         self.wfile.write(data[:cut])
         if cut is not None:
             self.wfile.flush()

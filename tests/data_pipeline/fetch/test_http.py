@@ -96,10 +96,10 @@ def test_transfers_that_bring_nothing_are_given_up(server, fetch: FetchConfig) -
 
 def test_silence_is_a_failed_attempt(server, fetch: FetchConfig) -> None:
     server.files["file"] = DATA[:1000]
-    server.behaviours["file"] = ["stall:3"]
+    server.behaviours["file"] = ["stall:100"]
     started = time.monotonic()
     assert read(server, fetch.model_copy(update={"timeout_seconds": 0.3})) == DATA[:1000]
-    assert time.monotonic() - started < 2.5
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize("first", ["", "cut:1000"])
