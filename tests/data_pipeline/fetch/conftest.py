@@ -22,7 +22,8 @@ class Server:
     files: dict[str, bytes] = field(default_factory=dict)
     behaviours: dict[str, list[str]] = field(default_factory=dict)
     """`503`, `429:2` (Retry-After: 2), `cut:100` (closes after so many body bytes), `short:100` (the same, and says so
-    beforehand), `whole` (ignores the range), `etag`, `elsewhere` (another range than asked for), `stall`, `hold:0.1` (answers after so many seconds)."""
+    beforehand), `whole` (ignores the range), `etag`, `elsewhere` (another range than asked for), `stall`,
+    `hold:0.1` (answers after so many seconds)."""
     always: dict[str, str] = field(default_factory=dict)
     """A behaviour of every request to a path."""
     requests: list[tuple[str, str | None]] = field(default_factory=list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -35,7 +36,7 @@ for url in sys.argv[3:]:
 def test_processes_share_rate_and_slots(server, tmp_path: Path, fetch: FetchConfig) -> None:
     """Three processes ask 15 times in all: 20 a second, and never more than two at once."""
     server.files = {f"{n}": bytes(20_000) for n in range(5)}
-    server.always = {name: "hold:0.1" for name in server.files}
+    server.always = dict.fromkeys(server.files, "hold:0.1")
     settings = fetch.model_copy(update={"requests_per_second": 20.0, "connections": 2})
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "shared"), settings.model_dump_json()]
     urls = [server.url(name) for name in server.files]
@@ -44,7 +45,7 @@ def test_processes_share_rate_and_slots(server, tmp_path: Path, fetch: FetchConf
     turns = sorted(float(turn) for child in children for turn in child.communicate(timeout=120)[0].split())
     assert [child.returncode for child in children] == [0, 0, 0]
     assert len(turns) == len(server.times) == 15 and server.most_at_once <= 2
-    assert all(later - earlier > 0.0499 for earlier, later in zip(turns, turns[1:])), "a turn is given out once"
+    assert all(later - earlier > 0.0499 for earlier, later in itertools.pairwise(turns)), "a turn is given out once"
     # How late a request comes depends on the machine; none may come before its turn.
     assert all(came >= turn for came, turn in zip(sorted(server.times), turns))
 
