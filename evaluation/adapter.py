@@ -79,7 +79,46 @@ class CheckpointLM(TemplateLM):
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """`(log-probability in nats, would greedy decoding write it)` of each continuation."""
-        return list(super().loglikelihood(requests, disable_tqdm=True))
+        texts = [request.args for request in requests]
+        return self._loglikelihood_tokens(
+            [(pair, *ids) for pair, ids in zip(texts, self._encode_pairs(texts), strict=True)]
+        )
+
+    def _encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
+        """Token ids of contexts and continuations, cut as `TemplateLM` cuts them, every distinct text encoded once."""
+        cut = []
+        for context, continuation in pairs:
+            spaces = len(context) - len(context.rstrip())  # they belong to the first word of the continuation
+            cut.append((context[: len(context) - spaces], context[len(context) - spaces :] + continuation))
+        # without a context the continuation stands alone after the document-start token
+        ids = self._encode_all({context + continuation for context, continuation in cut if context}, None)
+        ids |= self._encode_all({context for context, _ in cut if context}, None)
+        alone = self._encode_all({continuation for context, continuation in cut if not context}, False)
+        encoded = []
+        for context, continuation in cut:
+            if context:
+                before = ids[context]
+                encoded.append((before, ids[context + continuation][len(before) :]))
+                continue
+            after = alone[continuation]
+            starts = bool(after) and after[0] == self._prefix
+            encoded.append((after[:1], after[1:]) if starts else ([self._prefix], after))
+        return encoded
+
+    def _encode_all(self, texts: set[str], add_special_tokens: bool | None) -> dict[str, list[int]]:
+        """Token ids of each text; None: special tokens unless the text already starts with one."""
+        ids: dict[str, list[int]] = {}
+        for special in (False, True):
+            wanted = add_special_tokens
+            group = sorted(
+                text
+                for text in texts
+                if (wanted if wanted is not None else not text.startswith(self._prefix_text)) == special
+            )
+            if group:
+                encoded = self.tokenizer(group, add_special_tokens=special, return_attention_mask=False)
+                ids |= dict(zip(group, encoded["input_ids"], strict=True))
+        return ids
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **kwargs: Any

@@ -4,7 +4,7 @@ Every sequence draws from its own random stream (one uniform number per token, t
 cumulative distribution), so its response depends on its prompt and seed, not on its neighbours. Batches of different
 shapes round logits differently in the last bit; a token changes only when two candidates tie to that precision.
 
-Prompts are padded on the left; sequences that are done leave the batch (and the cache) at once.
+What all prompts begin with is read once. Prompts are padded on the left; sequences that are done leave the batch (and the cache) at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from evaluation.prefix_tree import HEAD_TOKENS
+from evaluation.tree_scoring import repeated, tree_decoder
 from millbase.errors import ConfigError, StageError
 from millbase.progress import Bar, progress
 
@@ -111,15 +113,30 @@ def generate(
         stop_token_ids(loaded) | {special[text] for text in stop_strings if text in special},
         tuple(text for text in stop_strings if text),
     )
+    shared = _shared_head(loaded, rows)
     with progress(description, total=len(rows), unit="responses") as bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             noise = None if sampling.temperature == 0 else _noise([seeds[i] for i in chosen], max_new_tokens)  # type: ignore[index]
             batch = [rows[i] for i in chosen]
-            for index, ids, stopped in _complete(loaded, batch, max_new_tokens, sampling, noise, stops, bar):
+            for index, ids, stopped in _complete(loaded, batch, max_new_tokens, sampling, noise, stops, bar, shared):
                 position = chosen[index]
                 completions[position] = Completion(rows[position], ids, stops.text(ids), stopped)
     return [completion for completion in completions if completion is not None]
+
+
+def _shared_head(loaded: LoadedModel, rows: list[list[int]]) -> tuple[int, Any]:
+    """Length, keys and values of what all prompts begin with (a task's worked examples), when that saves work."""
+    if len(rows) < 2:
+        return 0, None
+    low, high = min(rows), max(rows)  # the common prefix of all is that of the first and last in order
+    size = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    size = min(size, min(map(len, rows)) - 1)  # the last token is read with each prompt: it predicts the next
+    decoder = tree_decoder(loaded) if size >= HEAD_TOKENS else None
+    if decoder is None:
+        return 0, None
+    with torch.inference_mode():
+        return size, decoder.head_cache(low[:size])
 
 
 @dataclass(frozen=True)
@@ -162,17 +179,21 @@ def _complete(
     noise: torch.Tensor | None,
     stops: _Stops,
     bar: Bar,
+    shared: tuple[int, Any],
 ) -> Iterator[tuple[int, list[int], bool]]:
     """Yield `(row, generated ids, stopped)` as each row of the batch ends."""
     device = loaded.model.device
-    width = max(map(len, rows))
+    head, cache = shared
+    tails = [row[head:] for row in rows]
+    width = max(map(len, tails))
     filler = next(iter(stops.ids), 0)  # masked, so any valid id does
-    ids_BT = torch.tensor([[filler] * (width - len(row)) + row for row in rows], device=device)
-    mask_BT = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    positions_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)
+    ids_BT = torch.tensor([[filler] * (width - len(row)) + row for row in tails], device=device)
+    mask_BT = torch.tensor([[1] * head + [0] * (width - len(row)) + [1] * len(row) for row in tails], device=device)
+    positions_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)[:, head:]
     active = list(range(len(rows)))
     written: list[list[int]] = [[] for _ in rows]
-    cache: Any = None
+    if head:
+        cache = repeated(cache, len(rows))
     for step in range(max_new_tokens):
         with torch.inference_mode():
             output = loaded.model(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from evaluation.generate import END_OF_TEXT
+from evaluation.prefix_tree import Row
+from evaluation.tree_scoring import score_rows, tree_decoder
 from millbase.errors import InputError, StageError
 from millbase.progress import progress
 
@@ -78,7 +80,12 @@ def score_continuations(
             )
         rows.append([*before, *after][-(limit + 1) :])
     results: list[tuple[float, bool]] = [(0.0, False)] * len(rows)
+    decoder = tree_decoder(loaded)
     with progress(description, total=len(rows), unit="sequences") as bar:
+        if decoder is not None:
+            counted = zip(rows, pairs, strict=True)
+            trees = [(Row(tuple(row[:-1]), len(after)), tuple(after)) for row, (_, after) in counted]
+            return score_rows(decoder, trees, batch_size, bar)
         for batch in batches([len(row) for row in rows], batch_size, loaded.model.config.vocab_size):
             counts = [len(pairs[i][1]) for i in batch]
             for i, result in zip(batch, _score_batch(loaded, [rows[i] for i in batch], counts), strict=True):
