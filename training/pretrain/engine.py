@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ import torch
 import torch.distributed as dist
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.strategies.torch import TorchDistSaveShardedStrategy
-from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
-from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
 from megatron.core.pipeline_parallel.schedules import get_forward_backward_func
 from megatron.core.tensor_parallel.mappings import gather_from_tensor_model_parallel_region
 
 from training.pretrain.config import PretrainConfig
 from training.pretrain.data import Batch
 from training.pretrain.model import build_model
+from training.pretrain.positions import batch_size
+from training.pretrain.replicas import build_optimizer, replicate
 from training.pretrain.schedule import learning_rate
+from training.pretrain.step import ForwardStep, gather_sequence, padded, repeated
 from training.pretrain.weights import Whole, fill
 
 _EXTRA = "._extra_state"
@@ -48,77 +50,74 @@ class Engine:
     def __init__(self, config: PretrainConfig, vocab_size: int, weights: Whole) -> None:
         """Build the model for the initialised layout and fill it from `weights` (whole tensors)."""
         self.config = config
-        self.model = build_model(config, vocab_size)
-        fill(self.model, weights)
+        self.chunks = build_model(config, vocab_size)
+        for chunk in self.chunks:
+            fill(chunk, weights)
         # Every optimizer format reads and writes whole, layout-free tensors, so that a run may change its layout.
         self._metadata = {
             "distrib_optim_sharding_type": "fully_reshardable",
             "chained_optim_avoid_prefix": True,
             "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
         }
-        distributed = config.parallel.distributed_optimizer
-        ddp = DistributedDataParallelConfig(use_distributed_optimizer=distributed, grad_reduce_in_fp32=True)
-        self.ddp = DistributedDataParallel(self.model.config, ddp, self.model)
-        self.model.config.finalize_model_grads_func = finalize_model_grads
-        settings = config.optimizer
-        self.optimizer = get_megatron_optimizer(
-            OptimizerConfig(
-                optimizer="adam",
-                lr=settings.learning_rate,
-                weight_decay=settings.weight_decay,
-                adam_beta1=settings.beta1,
-                adam_beta2=settings.beta2,
-                adam_eps=settings.epsilon,
-                clip_grad=settings.clip_grad,
-                bf16=config.dtype == "bfloat16",
-                params_dtype=self.model.config.params_dtype,
-                use_distributed_optimizer=distributed,
-            ),
-            [self.ddp],
-        )
-        self.model.config.grad_scale_func = self.optimizer.scale_loss
+        self.replicas = replicate(config, self.chunks)
+        self.optimizer = build_optimizer(config, self.replicas)
         self._forward_backward = get_forward_backward_func()
+        self._forward_step = ForwardStep(config)
         self.data_rank = parallel_state.get_data_parallel_rank()
 
-    def backward(self, batches: Iterator[Batch], stop: bool = False) -> Summed:
-        """Accumulate the gradients of one optimizer step's micro-batches; returns the loss over all ranks."""
-        self.ddp.zero_grad_buffer()
+    def backward(self, batches: Iterator[Batch], step: int, stop: bool = False) -> Summed:
+        """Accumulate the gradients of the micro-batches of optimizer step `step`; returns the loss over all ranks."""
+        for replica in self.replicas:
+            replica.zero_grad_buffer()
         self.optimizer.zero_grad()
-        count = self.config.global_batch_size // (self.config.micro_batch_size * self.config.parallel.data)
+        count = batch_size(self.config, step) // (self.config.micro_batch_size * self.config.parallel.data)
         torch.set_float32_matmul_precision(self.config.matmul_precision)
         try:
             return self._pass(batches, count, forward_only=False, stop=stop)
         finally:
             torch.set_float32_matmul_precision("highest")
 
-    def update(self, step: int) -> float:
-        """One optimizer step with the accumulated gradients, at step `step`'s learning rate; returns their norm."""
+    def update(self, step: int, accept: Callable[[float], bool] | None = None) -> float:
+        """One optimizer step with the accumulated gradients, at step `step`'s learning rate.
+
+        Returns the gradient's norm before clipping. `accept` is asked with it, on every rank; when it says no, nothing
+        is moved.
+        """
         rate = learning_rate(self.config, step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
             # Megatron marks norms (and biases) with wd_mult 0.
             group["weight_decay"] = self.config.optimizer.weight_decay * group["wd_mult"]
+        if accept is not None:
+            self.optimizer.prepare_grads()
+            norm = float(self.optimizer.get_grad_norm() or 0.0)
+            if not accept(norm):
+                return norm
         _, norm, _ = self.optimizer.step()
         return float(norm or 0.0)
 
     @torch.no_grad()
     def evaluate(self, batches: Iterator[Batch], micro_batches: int) -> Summed:
         """Loss without gradients over `micro_batches` micro-batches of each data-parallel rank."""
-        self.ddp.eval()
+        self._train(False)
+        if self._group > 1:
+            # The interleaved schedule takes micro-batches in groups.
+            missing = -micro_batches % self._group
+            batches, micro_batches = padded(batches, missing), micro_batches + missing
         total = self._pass(batches, micro_batches, forward_only=True)
-        self.ddp.train()
+        self._train(True)
         return total
 
+    @property
+    def _group(self) -> int:
+        return self.config.parallel.pipeline if len(self.chunks) > 1 else 1
+
+    def _train(self, on: bool) -> None:
+        for replica in self.replicas:
+            replica.train(on)
+
     def _pass(self, batches: Iterator[Batch], count: int, forward_only: bool, stop: bool = False) -> Summed:
-        outputs = self._forward_backward(
-            forward_step_func=_forward_step,
-            data_iterator=batches,
-            model=self.ddp,
-            num_microbatches=count,
-            seq_length=self.config.data.sequence_length,
-            micro_batch_size=self.config.micro_batch_size,
-            forward_only=forward_only,
-        )
+        outputs = self._run(self._forward_step, batches, count, self.config.micro_batch_size, forward_only)
         total = torch.zeros(3, dtype=torch.float64, device=torch.cuda.current_device())
         # Tensor-parallel ranks hold the same loss and only the last pipeline stage has one: count it once.
         if parallel_state.is_pipeline_last_stage() and parallel_state.get_tensor_model_parallel_rank() == 0:
@@ -129,34 +128,38 @@ class Engine:
         nll, tokens, stopping = total.tolist()
         return Summed(nll, tokens, stopping > 0)
 
+    def _run(self, forward_step: Any, batches: Iterator[Batch], count: int, size: int, forward_only: bool) -> Any:
+        """Megatron's schedule over `count` micro-batches of `size` sequences; every chunk reads all of them."""
+        several = len(self.replicas) > 1
+        iterators = list(itertools.tee(batches, len(self.replicas)))
+        return self._forward_backward(
+            forward_step_func=forward_step,
+            data_iterator=iterators if several else iterators[0],
+            model=self.replicas if several else self.replicas[0],
+            num_microbatches=count,
+            seq_length=self.config.data.sequence_length,
+            micro_batch_size=size,
+            forward_only=forward_only,
+        )
+
     @torch.no_grad()
     def logits(self, batch: Batch, vocab_size: int) -> torch.Tensor:
         """Logits of one micro-batch, `[B, T, vocab_size]` float32, on every rank."""
         kept: list[torch.Tensor] = []
 
-        def forward_step(batches: Iterator[Batch], model: Any) -> tuple[torch.Tensor, Any]:
-            one = next(batches).to(torch.cuda.current_device())
-            out = model(one.tokens, one.position_ids, one.attention_mask)
+        def keep(output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
+            kept.append(output)
+            return output.new_zeros(()), torch.zeros((), dtype=torch.int, device=output.device), {}
 
-            def keep(output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
-                kept.append(gather_from_tensor_model_parallel_region(output)[..., :vocab_size].float())
-                return output.new_zeros(()), torch.zeros((), dtype=torch.int, device=output.device), {}
-
-            return out, keep
-
-        self.ddp.eval()
-        self._forward_backward(
-            forward_step_func=forward_step,
-            data_iterator=iter([batch]),
-            model=self.ddp,
-            num_microbatches=1,
-            seq_length=batch.tokens.size(1),
-            micro_batch_size=batch.tokens.size(0),
-            forward_only=True,
-        )
-        self.ddp.train()
+        self._train(False)
+        forward_step = ForwardStep(self.config, keep)
+        self._run(forward_step, repeated(batch, self._group), self._group, batch.tokens.size(0), forward_only=True)
+        self._train(True)
         shape = (*batch.tokens.shape, vocab_size)
-        result = kept[0].contiguous() if kept else torch.empty(shape, device=torch.cuda.current_device())
+        result = torch.empty(shape, device=torch.cuda.current_device())
+        if kept:
+            whole = gather_sequence(gather_from_tensor_model_parallel_region(kept[0]))
+            result.copy_(whole[..., :vocab_size])
         dist.broadcast(
             result,
             parallel_state.get_pipeline_model_parallel_last_rank(),
@@ -174,29 +177,27 @@ class Engine:
 
     @torch.no_grad()
     def load(self, directory: Path) -> None:
-        """Read weights and optimizer state, written under any layout; all ranks together."""
+        """Read weights and optimizer state, saved on any layout; all ranks together."""
         state = dist_checkpointing.load(self._sharded(loading=True), str(directory))
-        missing, unexpected = self.model.load_state_dict(state["model"], strict=False)
-        missing = [name for name in missing if not name.endswith(_EXTRA)]
-        assert not missing and not unexpected, f"checkpoint {directory}: missing {missing}, unexpected {unexpected}"
+        for name, chunk in self._named_chunks():
+            missing, unexpected = chunk.load_state_dict(state[name], strict=False)
+            missing = [key for key in missing if not key.endswith(_EXTRA)]
+            assert not missing and not unexpected, f"checkpoint {directory}: missing {missing}, unexpected {unexpected}"
         self.optimizer.load_state_dict(state["optimizer"])
 
+    def _named_chunks(self) -> list[tuple[str, Any]]:
+        if len(self.chunks) == 1:
+            return [("model", self.chunks[0])]
+        return [(f"model{number}", chunk) for number, chunk in enumerate(self.chunks)]
+
     def _sharded(self, loading: bool) -> dict[str, Any]:
-        model = self.model.sharded_state_dict(metadata=self._metadata)
-        # Places for Transformer Engine's FP8 state, always empty here; they would be saved as pickled objects.
-        model = {name: value for name, value in model.items() if not name.endswith(_EXTRA)}
-        optimizer = self.optimizer.sharded_state_dict({"model": model}, is_loading=loading, metadata=self._metadata)
-        return {"model": model, "optimizer": optimizer}
-
-
-def _forward_step(batches: Iterator[Batch], model: Any) -> tuple[torch.Tensor, Any]:
-    """Megatron's callback: run one micro-batch and say how its loss is summed."""
-    batch = next(batches).to(torch.cuda.current_device())
-    output = model(batch.tokens, batch.position_ids, batch.attention_mask, labels=batch.labels)
-
-    def sum_loss(losses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-        nll = (losses.float() * batch.loss_mask).sum()
-        tokens = batch.loss_mask.sum()
-        return nll, tokens.to(torch.int), {"loss": torch.stack([nll.detach(), tokens]).double()}
-
-    return output, sum_loss
+        if self.config.parallel.overlap_param_gather:
+            for replica in self.replicas:
+                replica.start_param_sync(force_sync=True)
+        models = {}
+        for name, chunk in self._named_chunks():
+            state = chunk.sharded_state_dict(metadata=self._metadata)
+            # Places for Transformer Engine's FP8 state, always empty here; they would be saved as pickled objects.
+            models[name] = {key: value for key, value in state.items() if not key.endswith(_EXTRA)}
+        optimizer = self.optimizer.sharded_state_dict(models, is_loading=loading, metadata=self._metadata)
+        return {**models, "optimizer": optimizer}

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from megatron.core import parallel_state, tensor_parallel
-from megatron.core.models.gpt.gpt_model import GPTModel
-from megatron.core.transformer.transformer_config import TransformerConfig
 
 from training.pretrain.config import PretrainConfig
-from training.pretrain.spec import block_spec
+from training.pretrain.cross_entropy import VocabularyLoss
+from training.pretrain.layout import layout_options
+from training.pretrain.models.build import build_stage
+from training.pretrain.models.settings import megatron_config
 
 
 def padded_vocab(vocab_size: int, multiple: int) -> int:
@@ -19,38 +20,25 @@ def padded_vocab(vocab_size: int, multiple: int) -> int:
 
 
 def initialize_layout(config: PretrainConfig) -> None:
-    """Split the started ranks into tensor, pipeline and data groups (torch.distributed must be initialised)."""
+    """Split the started ranks into tensor, pipeline, context, expert and data groups (torch.distributed is up)."""
     layout = config.parallel
-    parallel_state.initialize_model_parallel(layout.tensor, layout.pipeline)
+    parallel_state.initialize_model_parallel(
+        layout.tensor,
+        layout.pipeline,
+        virtual_pipeline_model_parallel_size=layout.virtual_pipeline if layout.virtual_pipeline > 1 else None,
+        context_parallel_size=layout.context,
+        expert_model_parallel_size=layout.expert,
+        expert_tensor_parallel_size=layout.expert_tensor or layout.tensor,
+    )
     tensor_parallel.model_parallel_cuda_manual_seed(config.seed)
 
 
-def transformer_config(config: PretrainConfig) -> TransformerConfig:
+def transformer_config(config: PretrainConfig) -> Any:
     """Megatron's configuration object for ours."""
-    model, layout = config.model, config.parallel
-    dtype = getattr(torch, config.dtype)
     on_gpu = torch.cuda.is_available()
-    return TransformerConfig(
-        num_layers=model.layers,
-        hidden_size=model.hidden_size,
-        ffn_hidden_size=model.ffn_hidden_size,
-        num_attention_heads=model.heads,
-        num_query_groups=model.kv_heads,
-        kv_channels=model.kv_channels,
-        qk_layernorm=model.qk_norm,
-        normalization="RMSNorm",
-        layernorm_epsilon=model.norm_epsilon,
-        gated_linear_unit=True,
-        activation_func=torch.nn.functional.silu,
-        add_bias_linear=False,
-        attention_dropout=0.0,
-        hidden_dropout=0.0,
-        tensor_model_parallel_size=layout.tensor,
-        pipeline_model_parallel_size=layout.pipeline,
-        sequence_parallel=layout.sequence_parallel,
-        params_dtype=dtype,
-        pipeline_dtype=dtype,
-        bf16=dtype == torch.bfloat16,
+    return megatron_config(
+        config.model,
+        **layout_options(config),
         # weights.py sets every weight afterwards; but only where Megatron initialises them too does it mark its
         # tensor-parallel parameters, and unmarked ones are left out of the gradient norm on all ranks but the first.
         perform_initialization=True,
@@ -61,38 +49,40 @@ def transformer_config(config: PretrainConfig) -> TransformerConfig:
         # These need Apex's or Megatron's compiled kernels.
         gradient_accumulation_fusion=False,
         masked_softmax_fusion=False,
-        bias_activation_fusion=on_gpu,
         bias_dropout_fusion=on_gpu,
     )
 
 
-def build_model(config: PretrainConfig, vocab_size: int) -> Any:
-    """This rank's part of the model (a GPTModel), its weights not yet set. `vocab_size`: the tokenizer's."""
+def build_model(config: PretrainConfig, vocab_size: int) -> list[Any]:
+    """This rank's chunks of the model (one, or one for each virtual pipeline stage), their weights not yet set.
+
+    `vocab_size`: the tokenizer's.
+    """
     megatron = transformer_config(config)
-    model = GPTModel(
+    virtual = config.parallel.virtual_pipeline
+    return [_build_chunk(config, megatron, vocab_size, chunk if virtual > 1 else None) for chunk in range(virtual)]
+
+
+def _build_chunk(config: PretrainConfig, megatron: Any, vocab_size: int, stage: int | None) -> Any:
+    masked = config.data.mask_across_documents
+    rows = padded_vocab(vocab_size, config.model.vocab_multiple)
+    model = build_stage(
+        config.model,
         megatron,
-        block_spec(megatron, masked=config.data.mask_across_documents),
-        vocab_size=padded_vocab(vocab_size, config.model.vocab_multiple),
-        max_sequence_length=config.data.sequence_length,
-        pre_process=parallel_state.is_pipeline_first_stage(),
-        post_process=parallel_state.is_pipeline_last_stage(),
-        position_embedding_type="rope",
-        rotary_base=config.model.rope_theta,
-        share_embeddings_and_output_weights=config.model.tied_embeddings,
+        rows,
+        sequence_length=config.data.sequence_length,
+        masked=masked,
+        first=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=stage),
+        last=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=stage),
+        vp_stage=stage,
     )
-    if model.post_process and vocab_size % config.model.vocab_multiple:
-        _hide_padding(model.output_layer, vocab_size, config)
+    if model.post_process:
+        # Megatron's own copies the logits several times; and padding rows of the vocabulary must have probability 0,
+        # for the exported model has none and must be the same model.
+        model.compute_language_model_loss = VocabularyLoss(
+            vocab_size,
+            parallel_state.get_tensor_model_parallel_rank() * rows // config.parallel.tensor,
+            parallel_state.get_tensor_model_parallel_group(),
+            config.optimizer.z_loss,
+        )
     return model.to(dtype=getattr(torch, config.dtype), device=torch.cuda.current_device())
-
-
-def _hide_padding(output_layer: Any, vocab_size: int, config: PretrainConfig) -> None:
-    """Give padding rows of the vocabulary probability 0: the exported model has none, and must be the same model."""
-    rows = padded_vocab(vocab_size, config.model.vocab_multiple) // config.parallel.tensor
-    first = parallel_state.get_tensor_model_parallel_rank() * rows
-    padding = torch.arange(first, first + rows) >= vocab_size
-
-    def hide(module: Any, inputs: Any, output: tuple[torch.Tensor, Any]) -> tuple[torch.Tensor, Any]:
-        logits, bias = output
-        return logits.masked_fill(padding.to(logits.device), float("-inf")), bias
-
-    output_layer.register_forward_hook(hide)

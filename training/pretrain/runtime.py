@@ -58,7 +58,30 @@ def _import_uncompiled() -> None:
 
 
 def mend_without_te() -> None:
-    """Give Megatron's optimizer what it expects of Apex or Transformer Engine."""
+    """Give Megatron what it expects of Apex or Transformer Engine, and mend what it gets wrong without them."""
+    _mend_optimizer()
+    import megatron.core.tensor_parallel.mappings as mappings
+    import megatron.core.transformer.moe.moe_utils as moe
+    import megatron.core.transformer.multi_latent_attention as latent
+
+    # Megatron sums a contiguous copy and returns the tensor it was given: nothing is summed when they differ.
+    mappings._reduce = _reduce
+    if not moe.HAVE_TE:
+        # The router looks the name up without asking whether there is one; and latent attention thinks there is.
+        moe.te_general_gemm = None
+        latent.HAVE_TE = False
+
+
+def _reduce(tensor: torch.Tensor, group: Any) -> torch.Tensor:
+    """Sum over the ranks of `group`."""
+    if group.size() == 1:
+        return tensor
+    total = tensor.contiguous()
+    torch.distributed.all_reduce(total, group=group)
+    return total
+
+
+def _mend_optimizer() -> None:
     import megatron.core.optimizer as optimizer
     import megatron.core.optimizer.clip_grads as clip
     import megatron.core.optimizer.distrib_optimizer as distributed
@@ -107,6 +130,20 @@ def use_cpu() -> None:
     _set(torch.cuda, "get_rng_state", lambda *args: torch.get_rng_state())
     _set(rng, "_get_cuda_rng_state", lambda *args, **kwargs: torch.get_rng_state())
     _set(rng, "_set_cuda_rng_state", lambda state, *args, **kwargs: torch.set_rng_state(state))
+    # Tokens for experts are counted on the device and copied to the host beside the computation; here they are there.
+    from megatron.core.transformer.moe.token_dispatcher import MoEAlltoAllTokenDispatcher as Dispatcher
+
+    _set(Dispatcher, "_maybe_dtoh_and_synchronize", _splits_on_host)
+    _set(Dispatcher, "cuda_dtoh_stream", "unused")
+
+
+def _splits_on_host(self: Any, point: str, tokens_per_expert: Any = None) -> Any:
+    """The all-to-all dispatcher's split sizes as host values, without a stream."""
+    if point == self.cuda_dtoh_point and not self.drop_and_pad:
+        for name in ("input_splits", "output_splits", "output_splits_tp"):
+            value = getattr(self, name)
+            setattr(self, name, value.numpy() if torch.is_tensor(value) else value)
+    return tokens_per_expert
 
 
 def _set(owner: Any, name: str, value: Any) -> None:
