@@ -28,7 +28,8 @@ class TaskRun(Config):
     """One lm-eval task and how to run it."""
 
     task: str
-    """Name of a task, group or tag: of `task_path`, or one that lm-eval ships (its data must be in the local cache)."""
+    """Name of a task, group or tag: of `task_path`, or one that lm-eval ships (its data named in `datasets`, or in the
+    local Hugging Face cache)."""
     apply_chat_template: bool = False
     """Put the prompt into the tokenizer's chat template."""
     num_fewshot: int | None = Field(default=None, ge=0)
@@ -46,6 +47,9 @@ class TasksConfig(Config):
     """Folder with lm-eval task files (YAML); data files named in them are looked up beside each YAML file."""
     data_path: str | None = None
     """Folder in which data files are looked up that do not lie beside the task file."""
+    datasets: str | None = None
+    """YAML file: where published data sets lie below `data_path`, for the tasks that lm-eval ships; default:
+    `datasets.yaml` in `task_path`, if there is one."""
     run: list[TaskRun] = Field(min_length=1)
     """Tasks in the order they are run."""
 

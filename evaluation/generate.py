@@ -4,7 +4,8 @@ Every sequence draws from its own random stream (one uniform number per token, t
 cumulative distribution), so its response depends on its prompt and seed, not on its neighbours. Batches of different
 shapes round logits differently in the last bit; a token changes only when two candidates tie to that precision.
 
-What all prompts begin with is read once. Prompts are padded on the left; sequences that are done leave the batch (and the cache) at once.
+What all prompts begin with is read once. Prompts are padded on the left; sequences that are done leave the batch (and
+the cache) at once.
 """
 
 from __future__ import annotations

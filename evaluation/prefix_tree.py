@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def plan(rows: Sequence[Row], keys_per_token: float) -> list[Family]:
     """
     order = sorted(range(len(rows)), key=lambda i: (rows[i].inputs, i))
     arrays = [np.asarray(rows[i].inputs, dtype=np.int64) for i in order]
-    shared = [0] + [_common(a, b) for a, b in zip(arrays, arrays[1:], strict=False)]
+    shared = [0] + [_common(a, b) for a, b in pairwise(arrays)]
     first = [rows[i].first for i in order]
     families = []
     for members, depth in _heads(shared, first):
@@ -115,7 +116,7 @@ def _heads(shared: list[int], first: list[int]) -> list[tuple[list[int], int]]:
             return whole
         cuts = [start, *(start + 1 + np.flatnonzero(depths[start + 1 : end] == common)).tolist(), end]
         saved, parts, rest = 0, [], []
-        for a, b in zip(cuts, cuts[1:], strict=False):
+        for a, b in pairwise(cuts):
             value, found = best(a, b, nested + 1)
             if value:
                 saved += value
@@ -141,7 +142,7 @@ def _packs(
         kept = shared[place] - head if previous == place - 1 else 0
         fresh = size - kept
         nodes = len(packs[-1].tokens) if packs else 0
-        joins = 0 < kept and nodes + fresh <= MAX_PACK and fresh * nodes <= kept * keys_per_token
+        joins = kept > 0 and nodes + fresh <= MAX_PACK and fresh * nodes <= kept * keys_per_token
         if not joins:
             packs.append(Pack())
             kept, fresh, nodes = 0, size, 0

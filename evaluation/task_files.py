@@ -11,19 +11,18 @@ What lm-eval 0.4.13 lets pass and is refused or mended here:
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import datasets
 import jinja2
 import jinja2.meta
 import lm_eval.api.task
-import lm_eval.tasks
 from lm_eval.api.group import Group
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.config.task import TaskConfig
@@ -32,14 +31,14 @@ from lm_eval.tasks._index import Kind
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from evaluation.config import TaskRun, TasksConfig
-from evaluation.task_data import localise
-from millbase.config import suggest
+from evaluation.few_shot import guard
+from evaluation.task_data import DATASETS_FILE, Datasets, localise, read_datasets
+from evaluation.task_index import find_tasks, members
+from evaluation.task_lint import lint_file, refuse
 from millbase.errors import ConfigError, InputError, StageError, UserError
 from millbase.log import get_logger
 
 logger = get_logger(__name__)
-
-_TASK_KEYS = frozenset(item.name for item in fields(TaskConfig)) | {"include", "class", "group", "task_list"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,9 @@ def prepare_tasks(config: TasksConfig, *, cache: Path, seed: int, maximum_bad_sh
         ConfigError: a task file or setting that would give wrong results.
         StageError: too many documents without a needed field.
     """
-    manager = _manager(config)
+    with quiet():
+        manager = find_tasks(config.task_path, [run.task for run in config.run])
+    _absolute_data_files(manager, config, cache)
     prepared: list[PreparedTask] = []
     for run in config.run:
         for name, task in _load(manager, run.task, config, cache).items():
@@ -109,54 +110,14 @@ def prepare_tasks(config: TasksConfig, *, cache: Path, seed: int, maximum_bad_sh
             _check_settings(name, task, run)
             skipped, chosen = _choose_documents(name, task, run.limit, maximum_bad_share)
             task.set_config("num_fewshot", _shots(task, run))
+            guard(task)
             task.set_fewshot_seed(seed)
             prepared.append(PreparedTask(name, task, run, skipped, chosen))
     return prepared
 
 
-def _manager(config: TasksConfig) -> TaskManager:
-    """Local tasks only, unless lm-eval ships one of the names: indexing all it ships takes about ten seconds."""
-    if config.task_path is not None and not Path(config.task_path).is_dir():
-        raise InputError(f"tasks.task_path {config.task_path!r} is not a folder; give the folder of the task files")
-    with quiet():
-        manager = TaskManager(include_path=config.task_path, include_defaults=False)
-        local = manager.all_tasks
-        missing = [run.task for run in config.run if run.task not in local]
-        if missing:
-            for name in missing:
-                _check_yaml(name, config.task_path)
-            shipped = _shipped_files()
-            if any(name.encode() in file.read_bytes() for name in missing for file in shipped):
-                logger.info("%s not in task_path: indexing the tasks that lm-eval ships", ", ".join(missing))
-                manager = TaskManager(include_path=config.task_path, include_defaults=True)
-    for name in missing:
-        if name not in manager.all_tasks:
-            # file names stand for the names of shipped tasks, which only the slow index knows
-            names = (local, manager.all_tasks, sorted({file.stem for file in shipped}))
-            close = next((found for known in names if (found := difflib.get_close_matches(name, known, n=1))), local)
-            raise InputError(f"unknown task {name!r}{suggest(name, close)}")
-    return manager
-
-
-def _shipped_files() -> list[Path]:
-    """lm-eval's own task files: searching them for a name takes a second, building their index ten."""
-    return list(Path(lm_eval.tasks.__file__).parent.rglob("*.yaml"))
-
-
-def _check_yaml(name: str, task_path: str | None) -> None:
-    """InputError when there is a file of that name that lm-eval passed over because it is not valid."""
-    for file in Path(task_path).rglob(f"{name}.yaml") if task_path is not None else ():
-        try:
-            load_yaml(file, resolve_func=False)
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{str(file)!r} is not a valid task file: {reason}") from error
-
-
 def _load(manager: TaskManager, name: str, config: TasksConfig, cache: Path) -> dict[str, ConfigurableTask]:
     """Leaf tasks of a task, group or tag name."""
-    if config.task_path is not None:
-        _absolute_data_files(manager, name, config, cache)
     try:
         with quiet():
             loaded = manager.load([name])
@@ -180,21 +141,46 @@ def first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
-def _absolute_data_files(manager: TaskManager, name: str, config: TasksConfig, cache: Path) -> None:
-    """Give the index absolute data files for task `name`, or for every local task when `name` is a group or tag."""
-    root = Path(str(config.task_path)).resolve()
-    alone = manager.task_index[name].kind in (Kind.TASK, Kind.PY_TASK)
-    for entry in [manager.task_index[name]] if alone else manager.task_index.values():
-        if entry.yaml_path is None or not Path(entry.yaml_path).resolve().is_relative_to(root):
+def _absolute_data_files(manager: TaskManager, config: TasksConfig, cache: Path) -> None:
+    """Check the files of the tasks asked for, and give the index absolute data files for them."""
+    root = Path(config.task_path).resolve() if config.task_path is not None else None
+    where = _datasets(config)
+    for entry in _asked(manager, [run.task for run in config.run]):
+        if entry.yaml_path is None:
             continue
-        path = Path(entry.yaml_path)
-        task = load_yaml(path, resolve_func=True)
+        path = Path(entry.yaml_path).resolve()
+        local = root is not None and path.is_relative_to(root)
+        if local:
+            refuse(lint_file(path, root))
+        try:
+            task = load_yaml(path, resolve_func=True)
+        except Exception as error:  # whatever a module named by !function raises when it is imported
+            raise InputError(f"{str(path)!r} cannot be loaded: {first_line(error)}") from error
         if "task" not in task or isinstance(task["task"], list) or "class" in task:
             continue  # groups hold no data; Python tasks look after their own
-        if unknown := sorted(set(task) - _TASK_KEYS):
-            raise ConfigError(f"{str(path)!r}: unknown key {unknown[0]!r}{suggest(unknown[0], sorted(_TASK_KEYS))}")
-        localise(task, path, config.data_path, cache)
+        localise(task, path, config.data_path, cache, where)
         entry.cfg, entry.yaml_path = task, None  # lm-eval reads `cfg` when there is no path
+
+
+def _asked(manager: TaskManager, names: list[str]) -> list[Any]:
+    """Index entries of the names, and of the members of groups and tags."""
+    found: dict[str, Any] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        entry = manager.task_index.get(name)
+        if entry is None or name in found:
+            continue
+        found[name] = entry
+        waiting += sorted(entry.tags) if entry.kind is Kind.TAG else members(entry.cfg or {})
+    return list(found.values())
+
+
+def _datasets(config: TasksConfig) -> Datasets:
+    if config.datasets is not None:
+        return read_datasets(config.datasets)
+    usual = Path(config.task_path or ".") / DATASETS_FILE
+    return read_datasets(usual) if config.task_path is not None and usual.is_file() else {}
 
 
 def _shots(task: ConfigurableTask, run: TaskRun) -> int:

@@ -226,7 +226,7 @@ def _batches(model: TreeDecoder, family: Family, batch_size: int) -> Iterator[li
 def _predictions(
     model: TreeDecoder, hidden_BNh: torch.Tensor, wanted: list[tuple[int, int, int]]
 ) -> tuple[list[float], list[bool]]:
-    """Log-probability of `token` after node `(i, node)`, and whether no token is more probable, for each wanted triple."""
+    """Log-probability of the token of each `(pack, node, token)`, and whether it is the most probable one."""
     device = hidden_BNh.device
     width = hidden_BNh.shape[1]
     places = torch.tensor([i * width + node for i, node, _ in wanted])

@@ -94,8 +94,13 @@ def test_a_relative_include_still_works(folder: Path, tmp_path: Path) -> None:
         ({"num_fewshot": 2}, {}, ConfigError, "2 few-shot examples but names no fewshot_split"),
         ({}, {"num_fewshot": 1}, ConfigError, "names no fewshot_split"),
         ({"unsafe_code": True}, {}, ConfigError, "model-written code"),
-        ({"output_type": "generate"}, {}, InputError, r"cannot be loaded.*output_type"),
-        ({"test_split": "tset"}, {}, InputError, "cannot be loaded"),
+        (
+            {"output_type": "generate"},
+            {},
+            ConfigError,
+            "output_type 'generate' is not known; did you mean 'generate_until'",
+        ),
+        ({"test_split": "tset"}, {}, ConfigError, "test_split 'tset' is no split of .*; did you mean 'test'"),
         ({"dataset_kwargs": {"data_files": {"test": "gone.jsonl"}}}, {}, InputError, r"gone\.jsonl"),
     ],
 )
