@@ -12,8 +12,11 @@ from transformers import TrainerCallback
 
 from millbase.atomic import atomic_write
 from millbase.errors import StageError
+from millbase.log import get_logger
 from millbase.metrics import MetricsWriter
 from millbase.progress import Bar
+
+logger = get_logger(__name__)
 
 NAMES = {
     "mean_token_accuracy": "token_accuracy",
@@ -96,6 +99,45 @@ class MetricsCallback(TrainerCallback):
         if self._seconds > 0 and tokens > self._tokens:
             values["tokens_per_second"] = (tokens - self._tokens) / self._seconds
         self._tokens, self._seconds = tokens, 0.0
+
+
+class ChosenDrop(TrainerCallback):
+    """Says when preference training makes the chosen answers less likely than the reference does.
+
+    A margin can grow while both answers' probabilities fall, the mass going to texts that nobody compared (Razin et al.
+    2024; Pal et al. 2024). From the logged implicit reward: `reward / beta` is the mean log-ratio to the reference.
+    """
+
+    def __init__(self, beta: float, share: float, policy: str, validated: bool) -> None:
+        self.beta, self.share, self.policy = beta, share, policy
+        self.prefix = "eval_" if validated else ""
+        self.worst = 0.0
+        self.first_step: int | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """For the manifest: the worst change of the chosen answers' log-probability, as a share, and the first
+        alarm."""
+        return {"worst": float(f"{self.worst:.4g}"), "limit": -self.share, "first_step": self.first_step}
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        reward = (logs or {}).get(f"{self.prefix}rewards/chosen")
+        logprob = (logs or {}).get(f"{self.prefix}logps/chosen")
+        if logs is None or reward is None or logprob is None:
+            return
+        ratio = reward / self.beta
+        change = ratio / max(abs(logprob - ratio), 1e-6)
+        self.worst = min(self.worst, change)
+        if change >= -self.share or (self.first_step is not None and self.policy == "warn"):
+            return
+        self.first_step = state.global_step
+        message = (
+            f"the chosen answers have become less likely than under the reference: {logprob:.1f} nats against "
+            f"{logprob - ratio:.1f} at step {state.global_step}, more than chosen_drop = {self.share:g} of it; "
+            "set sft_weight (0.2 is usual), raise beta or lower learning_rate"
+        )
+        if self.policy == "stop":
+            raise StageError(message)
+        logger.warning("%s", message)
 
 
 class WholeCheckpoints(TrainerCallback):

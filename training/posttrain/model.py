@@ -24,6 +24,8 @@ class Start:
     """The Hugging Face folder it was read from."""
     max_length: int
     """Longest sequence to train on, in tokens."""
+    digest: str = ""
+    """Digest of the weights it was read from."""
 
 
 def load_start(config: PosttrainConfig) -> Start:
@@ -41,7 +43,7 @@ def load_start(config: PosttrainConfig) -> Start:
             f"max_length = {config.max_length} exceeds the context of {config.model!r}, {loaded.max_length} tokens; "
             f"set max_length to {loaded.max_length} or less"
         )
-    return Start(loaded.model, tokenizer, loaded.path, config.max_length or loaded.max_length)
+    return Start(loaded.model, tokenizer, loaded.path, config.max_length or loaded.max_length, loaded.digest)
 
 
 def _other_tokenizer(folder: str, model_folder: Path, own: Any) -> Any:

@@ -74,6 +74,9 @@ class Stage(ABC, Generic[C]):
         """The training set as the trainer sees it; packing happens here."""
         return train
 
+    def finish(self, art: OpenArtifact) -> None:
+        """Add to the statistics after training."""
+
     def start(self) -> Start:
         """The model to train."""
         return load_start(self.config)
@@ -108,6 +111,7 @@ class Stage(ABC, Generic[C]):
         trainer = self._trainer(start, train, heldout, art)
         art.stats.update(trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad))
         self._train(trainer, len(train), art)
+        self.finish(art)
         export(trainer.accelerator.unwrap_model(trainer.model), start.tokenizer, art.path / "hf", encoder.stop_id)
         art.stats["tokenizer_digest"] = tokenizer_digest(art.path / "hf")
 

@@ -68,4 +68,4 @@ def with_scalar_head(start: Start) -> Start:
     # The head finds a sequence's last token by looking for padding: it must know the padding token.
     model.config.pad_token_id = start.tokenizer.pad_token_id
     torch.nn.init.normal_(model.score.weight, std=1 / math.sqrt(model.config.hidden_size + 1))
-    return Start(model, start.tokenizer, start.path, start.max_length)
+    return Start(model, start.tokenizer, start.path, start.max_length, start.digest)
