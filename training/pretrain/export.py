@@ -1,6 +1,6 @@
 """From a distributed checkpoint to a Hugging Face folder, without Megatron and in one process.
 
-A checkpoint holds whole tensors by name, cut into shards; torch's reader puts them together whatever the layout was.
+Tensor by tensor: in memory is one safetensors file's worth (`file_bytes`), never the model.
 """
 
 from __future__ import annotations
@@ -14,70 +14,105 @@ import torch
 
 from millbase.atomic import fsync_tree
 from millbase.errors import InputError
-from training.pretrain.checkpoint import check_safe
 from training.pretrain.config import PretrainConfig
-from training.pretrain.hf import hf_config, to_hf
+from training.pretrain.models.config import ModelConfig
+from training.pretrain.models.hf import pieces
+from training.pretrain.models.hf.files import HFWriter
+from training.pretrain.models.hf.settings import hf_config
+from training.pretrain.models.shards import CheckpointTensors
 
-
-def whole_weights(checkpoint: str | Path) -> dict[str, torch.Tensor]:
-    """The model's whole tensors (layers stacked in front) of a distributed checkpoint, without the optimizer's.
-
-    Raises:
-        ArtifactError: not a checkpoint, or its index holds more than tensors.
-    """
-    from torch.distributed.checkpoint.filesystem import FileSystemReader
-    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-    from torch.distributed.checkpoint.state_dict_loader import load
-
-    check_safe(Path(checkpoint))
-    metadata = FileSystemReader(checkpoint).read_metadata()
-    state = {
-        name: torch.empty(item.size, dtype=item.properties.dtype)
-        for name, item in metadata.state_dict_metadata.items()
-        if isinstance(item, TensorStorageMetadata) and not name.startswith("optimizer.")
-    }
-    load(state, storage_reader=FileSystemReader(checkpoint), no_dist=True)
-    return state
+FILE_BYTES = 5 * 1024**3
 
 
 def export_hf(
     checkpoint: str | Path, out: Path, config: PretrainConfig, vocab_size: int, tokenizer: Path, end_of_document: int
 ) -> Any:
-    """Write the checkpoint as a Hugging Face folder with its tokenizer; returns the model (transformers).
+    """Write the checkpoint as a Hugging Face folder with its tokenizer; returns the model that transformers loads.
 
     `end_of_document` becomes the end (and start) token: it ends every document the model was trained on.
     """
-    from transformers import AutoModelForCausalLM, GenerationConfig
-    from transformers.utils import logging
+    write_hf(
+        Path(checkpoint), out, config.model, vocab_size, config.data.sequence_length, config.dtype, tokenizer,
+        end_of_document,
+    )  # fmt: skip
+    return load_hf(out, config.model, config.dtype)
 
-    logging.disable_progress_bar()
-    ids = {
-        "bos_token_id": end_of_document,
-        "eos_token_id": end_of_document,
-        "pad_token_id": padding_token(tokenizer, end_of_document),
-    }
-    settings = hf_config(config.model, vocab_size, config.data.sequence_length, config.dtype, ids)
-    model = AutoModelForCausalLM.from_config(settings, dtype=getattr(torch, config.dtype))
-    missing, unexpected = model.load_state_dict(
-        to_hf(whole_weights(checkpoint), config.model, vocab_size), strict=False
-    )
-    tied = {"lm_head.weight"} if config.model.tied_embeddings else set()
-    assert set(missing) <= tied and not unexpected, f"weights do not fit: missing {missing}, unexpected {unexpected}"
-    model.tie_weights()
-    model.generation_config = GenerationConfig(**ids)
+
+def write_hf(
+    checkpoint: Path,
+    out: Path,
+    model: ModelConfig,
+    vocab_size: int,
+    sequence_length: int,
+    dtype: str,
+    tokenizer: Path,
+    end_of_document: int | None,
+    file_bytes: int = FILE_BYTES,
+) -> None:
+    """Write a checkpoint's weights, in `dtype`, with configuration and tokenizer; the folder `out` appears whole.
+
+    Vocabulary padding is left out. Layers of multi-token prediction are written for DeepSeek-V3 alone, under the names
+    of its published files; no other architecture of transformers has a place for them.
+
+    Raises:
+        ArtifactError: not a checkpoint, not of this model, or not safe to read.
+        InputError: no tokenizer there.
+    """
+    from transformers import GenerationConfig
+
+    ids: dict[str, int | None] = {"pad_token_id": padding_token(tokenizer, end_of_document)}
+    if not model.masked_lm:
+        ids |= {"bos_token_id": end_of_document, "eos_token_id": end_of_document}
+    tensors = CheckpointTensors(checkpoint)
     temporary = out.parent / f".{out.name}.new"
     shutil.rmtree(temporary, ignore_errors=True)
-    model.eval().save_pretrained(temporary)
+    temporary.mkdir(parents=True)
+    writer = HFWriter(temporary, file_bytes)
+    for piece in pieces(model):
+        whole = tensors.read(piece.name, piece.index)
+        if piece.vocabulary:
+            whole = whole[:vocab_size]
+        # the biases that balance experts stay in float32: bfloat16 would swallow their small steps
+        kept = whole if piece.name.endswith("expert_bias") else whole.to(getattr(torch, dtype))
+        writer.add(zip(piece.targets, piece.split(kept), strict=True))
+    writer.finish()
+    hf_config(model, vocab_size, sequence_length, dtype, ids).save_pretrained(temporary)
+    if not model.masked_lm:
+        GenerationConfig(**ids).save_pretrained(temporary)
     for file in sorted(tokenizer.iterdir()):
-        if file.is_file() and file.name != "manifest.json":
+        if file.is_file() and (file.name.startswith(_TOKENIZER_FILES) or file.suffix == ".jinja"):
             shutil.copyfile(file, temporary / file.name)
     fsync_tree(temporary)
     shutil.rmtree(out, ignore_errors=True)
     temporary.rename(out)
-    return model
 
 
-def padding_token(tokenizer: Path, default: int) -> int:
+_TOKENIZER_FILES = ("tokenizer", "special_tokens_map", "vocab", "merges", "added_tokens")
+
+
+def load_hf(folder: Path, model: ModelConfig, dtype: str) -> Any:
+    """The exported model as transformers loads it, in evaluation mode.
+
+    Weights that transformers misses or does not know would be an error of ours, so they stop the run.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    kind = AutoModelForMaskedLM if model.masked_lm else AutoModelForCausalLM
+    loaded, info = kind.from_pretrained(folder, dtype=getattr(torch, dtype), output_loading_info=True)
+    extra = {name for name in info["unexpected_keys"] if not _is_prediction_layer(name, model)}
+    wrong = {"missing": set(info["missing_keys"]), "unexpected": extra, "mismatched": set(info["mismatched_keys"])}
+    assert not any(wrong.values()), f"{folder}: the weights do not fit: {wrong}"
+    return loaded.eval()
+
+
+def _is_prediction_layer(name: str, model: ModelConfig) -> bool:
+    depth = model.mtp.depth if model.mtp else 0
+    return any(name.startswith(f"model.layers.{layer}.") for layer in range(model.layers, model.layers + depth))
+
+
+def padding_token(tokenizer: Path, default: int | None) -> int | None:
     """Id of the tokenizer's padding token, or `default` when it names none."""
     try:
         settings = json.loads((tokenizer / "tokenizer_config.json").read_text(encoding="utf-8"))

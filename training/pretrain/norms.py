@@ -21,3 +21,11 @@ class TorchNorm:
         for parameter in norm.parameters():
             parameter.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]
         return norm
+
+
+class LatentNorm:
+    """The norm on the low-rank vectors of latent attention: its epsilon is 1e-6 whatever the others' (DeepSeek-V3)."""
+
+    def __new__(cls, config: Any, hidden_size: int, **_: Any) -> torch.nn.Module:  # type: ignore[misc]
+        """A norm over the last dimension, of `hidden_size`."""
+        return TorchNorm(config, hidden_size, eps=1e-6)  # type: ignore[return-value]

@@ -1,14 +1,16 @@
 """Weights by their global names: filling this rank's shards from whole tensors, whatever the layout.
 
-Megatron's sharded state dict says of every local tensor which part of which whole tensor it is. The whole tensors,
-named as in a checkpoint and with all layers stacked in front (`decoder.layers.*`, `[layers, ...]`), are the form in
-which weights are initialised, loaded from Hugging Face and exported.
+Megatron's sharded state dict says of every local tensor which part of which whole tensor it is. A whole tensor is named
+as in a checkpoint but without numbers (`decoder.layers.mlp.linear_fc2.weight`), and numbered by an index: (layer,), or
+(layer, expert). In that form weights are initialised, loaded from Hugging Face and exported.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,13 +18,26 @@ from megatron.core.dist_checkpointing.dict_utils import nested_values
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, apply_factories
 
 from millbase.seeds import derive_seed
-from training.pretrain.config import ModelConfig
+from training.pretrain.models.config import ModelConfig
 
-Whole = Callable[[str, int | None, tuple[int, ...]], torch.Tensor]
-"""(name, layer or None, shape of one layer's whole tensor) -> that tensor."""
+Whole = Callable[[str, tuple[int, ...], tuple[int, ...]], torch.Tensor]
+"""(name without numbers, index, shape of the whole tensor) -> that tensor."""
 
 # The projections that write into the residual stream.
-_RESIDUAL = ("self_attention.linear_proj.weight", "mlp.linear_fc2.weight")
+_RESIDUAL = ("self_attention.linear_proj.weight", "linear_fc2.weight")
+_NUMBERED = re.compile(r"^(decoder|mtp)\.layers\.(\d+)\.")
+
+
+def place(key: str, stacked: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """A checkpoint's key and a tensor's place in its stacked dimensions as (name without numbers, index).
+
+    Equal layers are stacked under one key; layers that differ have their number in it:
+    `decoder.layers.3.mlp.experts.experts.linear_fc1.weight` and (5,) are layer 3, expert 5.
+    """
+    numbered = _NUMBERED.match(key)
+    if numbered is None:
+        return key, stacked
+    return f"{numbered[1]}.layers.{key[numbered.end() :]}", (int(numbered[2]), *stacked)
 
 
 def local_shards(model: Any) -> Iterator[ShardedTensor]:
@@ -40,35 +55,64 @@ def fill(model: Any, whole: Whole) -> None:
     """Set every weight of this rank from the whole tensors that `whole` gives."""
     for shard in local_shards(model):
         lead = shard.prepend_axis_num
-        layer = shard.global_offset[0] if lead else None
+        name, index = place(shard.key, tuple(shard.global_offset[:lead]))
         shape = tuple(shard.global_shape[lead:])
-        part = whole(shard.key, layer, shape)
-        assert part.shape == shape, f"{shard.key}: {tuple(part.shape)} given, {shape} expected"
+        part = whole(name, index, shape)
+        assert part.shape == shape, f"{name} {index}: {tuple(part.shape)} given, {shape} expected"
         for axis, (start, size) in enumerate(zip(shard.global_offset[lead:], shard.local_shape, strict=True)):
             part = part.narrow(axis, start, size)
         shard.data.copy_(part.view_as(shard.data))
 
 
 def initial_weights(config: ModelConfig, seed: int) -> Whole:
-    """Initial values as a function of (seed, name, layer): norms 1, the rest normal with `init_std`.
+    """Initial values as a function of (seed, name, index): norms 1, biases 0, the rest normal with `init_std`.
 
     Projections into the residual stream are scaled by 1 / sqrt(2 * layers) (GPT-2, Radford et al. 2019, section 2.3).
     """
 
-    def draw(name: str, layer: int | None, shape: tuple[int, ...]) -> torch.Tensor:
+    def draw(name: str, index: tuple[int, ...], shape: tuple[int, ...]) -> torch.Tensor:
         if len(shape) == 1:
-            return torch.ones(shape)
+            return torch.zeros(shape) if name.endswith("bias") else torch.ones(shape)
         std = config.init_std / math.sqrt(2 * config.layers) if name.endswith(_RESIDUAL) else config.init_std
-        generator = torch.Generator().manual_seed(derive_seed(seed, "init", name, -1 if layer is None else layer))
+        generator = torch.Generator().manual_seed(derive_seed(seed, "init", name, *(index or (-1,))))
         return torch.empty(shape).normal_(0.0, std, generator=generator)
 
     return draw
 
 
-def stacked(tensors: dict[str, torch.Tensor]) -> Whole:
-    """Take the values from whole tensors in checkpoint form (layers stacked in front)."""
+def saved_weights(checkpoint: Path) -> Whole:
+    """Values from a distributed checkpoint written under any layout, read tensor by tensor.
 
-    def take(name: str, layer: int | None, shape: tuple[int, ...]) -> torch.Tensor:
-        return tensors[name] if layer is None else tensors[name][layer]
+    Raises:
+        ArtifactError: not a checkpoint, or its index holds more than tensors.
+    """
+    from training.pretrain.models.shards import CheckpointTensors
+
+    tensors = CheckpointTensors(checkpoint)
+    return lambda name, index, shape: tensors.read(name, index)
+
+
+def hf_weights(folder: Path, config: ModelConfig) -> Whole:
+    """Values from the safetensors files of a Hugging Face folder, read tensor by tensor; new vocabulary rows are zero.
+
+    What the files do not have (layers of multi-token prediction, mostly) starts as `initial_weights` of seed 0 does.
+
+    Raises:
+        InputError: the folder has no safetensors weights, or not those of this model.
+    """
+    from training.pretrain.models.hf import pieces
+    from training.pretrain.models.hf.files import HFWeights
+
+    files = HFWeights(folder)
+    known = {(piece.name, piece.index): piece for piece in pieces(config)}
+    fresh = initial_weights(config, 0)
+
+    def take(name: str, index: tuple[int, ...], shape: tuple[int, ...]) -> torch.Tensor:
+        piece = known.get((name, index))
+        if piece is None or (name.startswith("mtp.") and piece.targets[0] not in files):
+            return fresh(name, index, shape)
+        tensor = piece.merge([files.tensor(target) for target in piece.targets])
+        missing = shape[0] - tensor.size(0) if piece.vocabulary else 0
+        return torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])]) if missing > 0 else tensor
 
     return take

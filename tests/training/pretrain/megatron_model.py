@@ -22,89 +22,101 @@ runtime.prepare(threads=1)
 import torch
 import torch.distributed as dist
 from megatron.core.transformer.enums import AttnMaskType
-from transformers import AutoModelForCausalLM
 
 from millbase.config import load_config
+from tests.training.pretrain.families import FAMILIES, LENGTH, SHAPE, VOCAB, random_hf, tiny
 from training.pretrain.attention import SDPACoreAttention
 from training.pretrain.config import PretrainConfig
-from training.pretrain.hf import from_hf, hf_config, to_hf
 from training.pretrain.model import build_model, initialize_layout, padded_vocab
+from training.pretrain.models.hf import pieces
+from training.pretrain.models.hf.settings import model_config
 from training.pretrain.optimizer import FusedAdam
-from training.pretrain.weights import fill, local_shards, stacked
-
-VOCAB = 300  # padded to 384
-VARIANTS: dict[str, dict[str, Any]] = {
-    "llama_gqa_tied": {"kv_heads": 2, "tied_embeddings": True},
-    "llama_gqa_untied": {"kv_heads": 2, "tied_embeddings": False},
-    "llama_mha_theta": {"kv_heads": 4, "tied_embeddings": False, "rope_theta": 500_000.0, "head_dim": 24},
-    "qwen3_tied": {"kv_heads": 1, "tied_embeddings": True, "qk_norm": True},
-    "qwen3_untied": {"kv_heads": 2, "tied_embeddings": False, "qk_norm": True},
-}
+from training.pretrain.parameters import parameter_counts
+from training.pretrain.weights import fill, hf_weights, initial_weights, local_shards, place
 
 
 def configuration(model: dict[str, Any], **data: Any) -> PretrainConfig:
-    shape = {"layers": 3, "hidden_size": 64, "heads": 4, "ffn_hidden_size": 160, "init_std": 0.2}
-    return load_config(
-        PretrainConfig, {"data": {"tokens": "none", "sequence_length": 128, **data}, "model": {**shape, **model}}
-    )
+    values = {"data": {"tokens": "none", "sequence_length": LENGTH, **data}, "model": SHAPE | model}
+    return load_config(PretrainConfig, values)
 
 
-def random_hf(config: PretrainConfig) -> Any:
-    """A transformers model whose every weight, norms included, is random."""
-    model = AutoModelForCausalLM.from_config(hf_config(config.model, VOCAB, 128, "float32", {}))
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "norm" in name:
-                weight.uniform_(0.5, 1.5, generator=generator)
-            else:
-                weight.normal_(0.0, 0.2, generator=generator)
-    return model.eval()
-
-
-def compare(model: dict[str, Any]) -> dict[str, float]:
+def compare(name: str, folder: Path) -> dict[str, Any]:
     """Hugging Face -> Megatron: difference of logits; -> Hugging Face again: difference of weights."""
-    config = configuration(model)
-    reference = random_hf(config)
-    state = reference.state_dict()
-    rows = padded_vocab(VOCAB, config.model.vocab_multiple)
-    ours = build_model(config, VOCAB)
-    fill(ours, stacked(from_hf(state, config.model, rows)))
-    tokens = torch.randint(0, VOCAB, (2, 128), generator=torch.Generator().manual_seed(1))
-    positions = torch.arange(128).expand(2, -1)
+    config = configuration(FAMILIES[name])
+    reference = random_hf(config.model)
+    reference.save_pretrained(folder)
+    back, _ = model_config(folder)
+    [ours] = build_model(config, VOCAB)
+    fill(ours, hf_weights(folder, config.model))
+    tokens = torch.randint(0, VOCAB, (2, LENGTH), generator=torch.Generator().manual_seed(1))
+    positions = torch.arange(LENGTH).expand(2, -1)
     with torch.no_grad():
         expected = reference(tokens).logits
         actual = ours.eval()(tokens, positions, None)[..., :VOCAB]
         # one norm weight changed must show, or the comparison proves nothing
-        kept = reference.model.layers[1].post_attention_layernorm.weight.clone()
-        reference.model.layers[1].post_attention_layernorm.weight[0] += 0.5
+        norm = next(w for n, w in reversed(list(reference.named_parameters())) if w.dim() == 1 and "weight" in n)
+        norm[0] += 0.5
         changed = reference(tokens).logits
-        reference.model.layers[1].post_attention_layernorm.weight.copy_(kept)
-    whole: dict[str, Any] = {}
+        norm[0] -= 0.5
+    whole: dict[Any, torch.Tensor] = {}
     for shard in local_shards(ours):
-        if shard.prepend_axis_num:
-            layers = whole.setdefault(shard.key, {})
-            layers.setdefault(shard.global_offset[0], []).append(shard.data)
-        else:
-            whole[shard.key] = shard.data
-    joined = {
-        key: torch.stack([torch.cat(value[i]) for i in sorted(value)]) if isinstance(value, dict) else value
-        for key, value in whole.items()
-    }
-    back = to_hf(joined, config.model, VOCAB)
+        key, lead = place(shard.key, tuple(shard.global_offset[: shard.prepend_axis_num]))
+        known = whole.get((key, lead))
+        whole[key, lead] = shard.data if known is None else torch.cat([known, shard.data])
+    state, worst, seen = reference.state_dict(), 0.0, set()
+    saved = {**state, **_saved(folder)}
+    for piece in pieces(config.model):
+        tensor = whole[piece.name, piece.index]
+        if piece.targets[0].startswith(f"model.layers.{config.model.layers}."):
+            continue  # multi-token prediction, which transformers' model has no part for
+        for target, part in zip(piece.targets, piece.split(tensor), strict=True):
+            rows = part[:VOCAB] if piece.vocabulary else part
+            worst = max(worst, float((rows - saved[target]).abs().max()))
+            seen.add(target)
+    counts = parameter_counts(config.model, padded_vocab(VOCAB, config.model.vocab_multiple))
     return {
         "logits": float((actual - expected).abs().max()),
         "scale": float(expected.abs().max()),
         "control": float((actual - changed).abs().max()),
-        "weights": max(float((back[name] - state[name]).abs().max()) for name in back),
-        "missing": len(set(state) - set(back) - ({"lm_head.weight"} if config.model.tied_embeddings else set())),
+        "weights": worst,
+        "missing": sorted(set(_saved(folder)) - seen),
+        "counted": counts.total + counts.mtp,
+        "parameters": sum(weight.numel() for weight in ours.parameters()),
+        "transformers": sum(weight.numel() for weight in reference.parameters()),
+        "unpadded": parameter_counts(config.model, VOCAB).total,
+        "changed_settings": _changed(tiny(name), back),
+    }
+
+
+def _saved(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def _changed(before: Any, after: Any) -> list[str]:
+    return sorted(key for key, value in before if value != getattr(after, key))
+
+
+def initial_values() -> dict[str, float]:
+    """Initial weights of a model of experts: their spread by kind, and that two experts differ."""
+    config = configuration(FAMILIES["dots1"])
+    draw = initial_weights(config.model, 3)
+    name = "decoder.layers.mlp.experts.experts.linear_fc2.weight"
+    one, other = (draw(name, (2, expert), (64, 48)) for expert in (0, 1))
+    return {
+        "residual_std": float(one.std()),
+        "experts_differ": float((one - other).abs().max()),
+        "norm": float(draw("decoder.final_layernorm.weight", (), (64,)).min()),
+        "bias": float(draw("decoder.layers.mlp.router.expert_bias", (2,), (8,)).abs().max()),
     }
 
 
 def document_mask() -> dict[str, float]:
     """Two documents packed with the mask must give what each gives alone; without it they do not."""
     config = configuration({}, mask_across_documents=True)
-    model = build_model(config, VOCAB).eval()
+    [model] = build_model(config, VOCAB)
+    model.eval()
     tokens = torch.randint(0, VOCAB, (1, 20), generator=torch.Generator().manual_seed(2))
     segment = (torch.arange(20) >= 12).long()
     later = torch.ones(20, 20, dtype=torch.bool).triu(1)
@@ -158,8 +170,13 @@ def main() -> None:
         dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
         initialize_layout(configuration({}))
         torch.manual_seed(0)
-        result: dict[str, Any] = {name: compare(model) for name, model in VARIANTS.items()}
-        result |= {"document_mask": document_mask(), "attention": attention(), "adam": adam()}
+        result: dict[str, Any] = {name: compare(name, Path(folder) / name) for name in FAMILIES}
+        result |= {
+            "initial": initial_values(),
+            "document_mask": document_mask(),
+            "attention": attention(),
+            "adam": adam(),
+        }
         print(json.dumps(result))
         dist.destroy_process_group()
 
