@@ -5,6 +5,10 @@ invariants of our own are plain assertions, and do show a traceback.
 """
 
 
+EXIT_INTERRUPTED = 75
+"""sysexits.h EX_TEMPFAIL: a scheduler may start the same command again."""
+
+
 class UserError(Exception):
     """Base of everything a user can cause and mend."""
 
@@ -23,6 +27,10 @@ class ArtifactError(UserError):
 
 class Submitted(UserError):  # noqa: N818 - it is none
     """No mistake: the work was handed to a cluster and goes on there. The command line prints it and exits with 0."""
+
+
+class Interrupted(UserError):  # noqa: N818 - it is none
+    """Work that was stopped on request with all saved: the same command continues it. Exit status `EXIT_INTERRUPTED`."""
 
 
 class StageError(UserError):

@@ -52,6 +52,16 @@ class MetricsWriter:
         if self._wandb is not None:
             self._wandb.log(numbers, step=step)
 
+    def rewind(self, step: int) -> None:
+        """The run went back to ``step``: lines of later steps are dropped, for they will be written again."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._file.close()
+        self._events.close()
+        self._drop_after(step)
+        self._file = open(self.path, "a", encoding="utf-8")
+        self._events = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=step + 1)
+
     def close(self) -> None:
         self._file.close()
         self._events.close()

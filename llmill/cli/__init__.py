@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from millbase.errors import Submitted, UserError
+from millbase.errors import EXIT_INTERRUPTED, Interrupted, Submitted, UserError
 
 EXIT_USER_ERROR = 2
 
@@ -26,6 +26,9 @@ def main() -> None:
         app(prog_name="llmill")
     except Submitted as note:
         print(note)
+    except Interrupted as note:
+        print(note, file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
     except UserError as error:
         if debug:
             raise

@@ -13,7 +13,8 @@ import json
 import os
 import pickle
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,18 @@ class RunState:
     dataset_digest: str
     tokenizer_digest: str
     vocab_size: int
+    sequences: int = 0
+    """Sequences of the order that the steps took, skipped ones included."""
+    order: list[Any] = field(default_factory=list)
+    """`TrainingOrder.past(sequences)`: what decided which tokens those were."""
+    passed_over: list[list[int]] = field(default_factory=list)
+    """Steps done that were not trained on, as `[[first, after], ...]`."""
+    stage: dict[str, Any] = field(default_factory=dict)
+    """Sequence length and batch size of the steps."""
+    history: list[dict[str, int]] = field(default_factory=list)
+    """`data.history` of the run."""
+    guard: dict[str, Any] = field(default_factory=dict)
+    """`Guard.state()`."""
 
     def write(self, directory: Path) -> None:
         """As `state.json` in a checkpoint."""
@@ -67,25 +80,36 @@ def complete_checkpoints(checkpoints: Path, verify: bool = True) -> list[Path]:
     return [p for p in found if not verify or is_complete(p)]
 
 
-def latest_checkpoint(checkpoints: Path) -> Path | None:
-    """The newest checkpoint whose files are whole."""
+def latest_checkpoint(checkpoints: Path, fits: Callable[[Path], bool] = lambda _: True) -> Path | None:
+    """The newest checkpoint that fits and whose files are whole; warns of each that is not whole, naming the file."""
     for directory in reversed(complete_checkpoints(checkpoints, verify=False)):
-        if is_complete(directory):
+        if not fits(directory):
+            continue
+        damage = damaged_file(directory)
+        if damage is None:
             return directory
-        logger.warning("%s: damaged, the one before is used", directory)
+        logger.warning("%s: damaged (%s), the checkpoint before it is used", directory, damage)
     return None
 
 
 def is_complete(directory: Path) -> bool:
     """True when every file the checkpoint was finished with is there, unchanged."""
+    return damaged_file(directory) is None
+
+
+def damaged_file(directory: Path) -> str | None:
+    """What is wrong with a finished checkpoint, by size and digest of every file; None when nothing is."""
     try:
         listed = json.loads((directory / COMPLETE).read_text(encoding="utf-8"))
-        return all(
-            (directory / name).stat().st_size == item["bytes"] and file_digest(directory / name) == item["digest"]
-            for name, item in listed.items()
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        for name, item in listed.items():
+            file = directory / name
+            if not file.is_file():
+                return f"{name} is missing"
+            if file.stat().st_size != item["bytes"] or file_digest(file) != item["digest"]:
+                return f"{name} changed"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{COMPLETE} cannot be read: {error}"
+    return None
 
 
 def finish(temporary: Path, final: Path) -> None:
@@ -100,12 +124,25 @@ def finish(temporary: Path, final: Path) -> None:
     fsync_directory(final.parent)
 
 
-def prune(checkpoints: Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints, and what an interrupted save left."""
+def prune(checkpoints: Path, keep: int, keep_every: int | None = None) -> None:
+    """Delete all but the newest `keep` checkpoints and multiples of `keep_every`, and what interrupted saves left."""
     for directory in complete_checkpoints(checkpoints, verify=False)[:-keep]:
-        shutil.rmtree(directory, ignore_errors=True)
+        if keep_every is None or step_of(directory) % keep_every:
+            shutil.rmtree(directory, ignore_errors=True)
     for directory in checkpoints.glob(f".{_PREFIX}*"):
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def step_of(directory: Path) -> int:
+    """Steps done at a checkpoint."""
+    return int(directory.name.removeprefix(_PREFIX))
+
+
+def delete_after(checkpoints: Path, step: int) -> None:
+    """Delete the checkpoints of more than `step` steps: a run that went back trains those steps otherwise."""
+    for directory in complete_checkpoints(checkpoints, verify=False):
+        if step_of(directory) > step:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 _SAFE_GLOBALS = {

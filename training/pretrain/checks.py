@@ -10,21 +10,43 @@ from millbase.errors import ArtifactError, InputError
 from millbase.log import get_logger
 from millbase.process import available_cores
 from training.pretrain.config import PretrainConfig
-from training.pretrain.order import SequenceOrder
+from training.pretrain.positions import first_sequence
 from training.pretrain.shards import TokenShards
+from training.pretrain.sources import TrainingOrder, artifact_paths, check_same_tokenizer
 
 logger = get_logger(__name__)
 
 
-def check_tokens(config: PretrainConfig) -> Manifest:
-    """The tokens artifact's manifest, its files verified.
+def check_tokens(config: PretrainConfig) -> list[Manifest]:
+    """The manifests of the tokens artifacts, `data.tokens` first, their files verified by digest.
 
     Raises:
         ArtifactError: no such artifact, another kind, changed files, or no tokenizer in it.
-        InputError: an empty split, too few tokens, or a tokenizer of another size than the token ids.
+        InputError: an empty split, too few tokens, a token id out of range, a tokenizer of another size than the token
+            ids, or artifacts of different tokenizers.
     """
-    manifest = open_artifact(config.data.tokens, kind="tokens")
-    path = Path(config.data.tokens)
+    manifests = [_check_artifact(Path(path)) for path in artifact_paths(config)]
+    check_same_tokenizer(config, manifests)
+    order = TrainingOrder(config, manifests[0].digest)
+    vocab_size = int(manifests[0].stats["vocab_size"])
+    for source in order.sources.values():
+        shards = source.order.shards
+        for split in (shards, TokenShards(source.path / "heldout")):
+            largest = split.largest_token()
+            if largest >= vocab_size:
+                raise InputError(
+                    f"{split.directory}: holds token id {largest}, the vocabulary of {config.data.tokens} ends at "
+                    f"{vocab_size - 1}; build the tokens again"
+                )
+    if TokenShards(Path(config.data.tokens) / "heldout").total_tokens == 0:
+        raise InputError(
+            f"{config.data.tokens}/heldout: the held-out split is empty; give the tokens stage more documents"
+        )
+    return manifests
+
+
+def _check_artifact(path: Path) -> Manifest:
+    manifest = open_artifact(path, kind="tokens")
     if "vocab_size" not in manifest.stats:
         raise ArtifactError(f"{path}: its manifest has no vocab_size; build the tokens artifact again")
     vocab_size = int(manifest.stats["vocab_size"])
@@ -34,17 +56,16 @@ def check_tokens(config: PretrainConfig) -> Manifest:
             f"{path}: its tokenizer has {size} tokens but the shards were made for {vocab_size}; "
             "build the tokens artifact again with this tokenizer"
         )
-    train, heldout = TokenShards(path / "train"), TokenShards(path / "heldout")
-    for name, shards in (("training", train), ("held-out", heldout)):
-        if shards.total_tokens == 0:
-            raise InputError(f"{shards.directory}: the {name} split is empty; give the tokens stage more documents")
-    SequenceOrder(train, manifest.digest, config.seed, config.data.sequence_length)
-    largest = int(max(train.tokens(d).max() for d in range(min(len(train), 100)) if train.lengths[d]))
-    if largest >= vocab_size:
-        raise InputError(
-            f"{train.directory}: holds token id {largest}, the vocabulary ends at {vocab_size - 1}; build it again"
-        )
+    if TokenShards(path / "train").total_tokens == 0:
+        raise InputError(f"{path}/train: the training split is empty; give the tokens stage more documents")
     return manifest
+
+
+def check_steps(config: PretrainConfig) -> None:
+    """InputError when the sources are used up (`max_epochs`) before the last step."""
+    last = first_sequence(config, config.steps) - 1
+    if last >= 0:
+        TrainingOrder(config).locate(last)
 
 
 def tokenizer_size(folder: Path) -> int:
@@ -59,8 +80,8 @@ def tokenizer_size(folder: Path) -> int:
     return max(ids, default=-1) + 1
 
 
-def check_machine(config: PretrainConfig) -> None:
-    """Warn when more threads are asked for than there are cores: it works, and slowly."""
+def check_machine(config: PretrainConfig, vocab_size: int) -> None:
+    """InputError when a rank needs more memory than there is; a warning when threads must share cores."""
     wanted = config.parallel.world_size * config.parallel.threads
     if wanted > available_cores():
         logger.warning(

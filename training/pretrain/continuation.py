@@ -16,31 +16,38 @@ from typing import Any
 from millbase.artifacts import MANIFEST, OpenArtifact, open_artifact, work_directory
 from millbase.artifacts import Manifest as TokensManifest
 from millbase.errors import ArtifactError, StageError
+from millbase.log import get_logger
 from training.load import tokenizer_digest
 from training.pretrain.checkpoint import STATE, RunState, complete_checkpoints, latest_checkpoint
 from training.pretrain.config import PretrainConfig
+from training.pretrain.data_config import PastStage
+from training.pretrain.rewinding import REWINDS, all_skips, fits
+from training.pretrain.sources import TrainingOrder
+
+logger = get_logger(__name__)
 
 CHECKPOINTS = "checkpoints"
 RUN_FILE = "run.json"
 
 
-def find_start(config: PretrainConfig, tokens: TokensManifest) -> Path | None:
-    """The checkpoint that `checkpoint.resume_from` names, or None without one.
+def find_start(config: PretrainConfig, tokens: TokensManifest) -> tuple[Path | None, PretrainConfig]:
+    """The checkpoint that `checkpoint.resume_from` names, or None; and the configuration with `data.history` filled in.
 
     Raises:
         ArtifactError: there is no such checkpoint, or it is damaged.
-        StageError: it belongs to another model, other tokens or another batch size, or has all its steps already.
+        StageError: it belongs to another model, other tokens, or another mixture up to there, or has all its steps.
     """
     if config.checkpoint.resume_from is None:
-        return None
+        return None, config
     source = _checkpoint_in(Path(config.checkpoint.resume_from))
     state = RunState.read(source)
-    ours = {
-        "tokens": tokens.digest,
-        "tokenizer": tokenizer_digest(Path(config.data.tokens) / "tokenizer"),
-        **config.identity(),
-    }
-    theirs = {"tokens": state.dataset_digest, "tokenizer": state.tokenizer_digest, **state.identity}
+    ours = {"tokenizer": tokenizer_digest(Path(config.data.tokens) / "tokenizer"), **config.identity()}
+    theirs = {"tokenizer": state.tokenizer_digest, **state.identity}
+    if not config.data.sources:
+        ours["tokens"], theirs["tokens"] = tokens.digest, state.dataset_digest
+    if state.stage["sequence_length"] != config.data.sequence_length:
+        for side in (ours, theirs):
+            side["model"] = {k: v for k, v in side["model"].items() if k not in _MODEL_BY_LENGTH}
     differences = list(_differences(theirs, ours))
     if differences:
         raise StageError(
@@ -52,7 +59,33 @@ def find_start(config: PretrainConfig, tokens: TokensManifest) -> Path | None:
             f"checkpoint.resume_from {config.checkpoint.resume_from!r} has {state.step} steps already and steps is "
             f"{config.steps}; raise steps to continue it"
         )
-    return source
+    config = _with_history(config, state)
+    if TrainingOrder(config).past(state.sequences) != state.order:
+        raise StageError(
+            f"checkpoint.resume_from {config.checkpoint.resume_from!r} trained on another mixture before sequence "
+            f"{state.sequences}; keep data.sources and data.schedule as they were up to there, and change weights by a "
+            f"phase with from_sequence: {state.sequences} or later"
+        )
+    return source, config
+
+
+_MODEL_BY_LENGTH = ("rope_theta", "rope_scaling")
+"""Fields of the model that a stage of another sequence length may change."""
+
+
+def _with_history(config: PretrainConfig, state: RunState) -> PretrainConfig:
+    """The configuration whose `data.history` tells of the stages before this one."""
+    past = [PastStage(**stage) for stage in state.history]
+    if state.stage != config.stage():
+        steps = state.step - sum(stage.steps for stage in past)
+        sequences = state.sequences - sum(stage.sequences for stage in past)
+        if steps:
+            past.append(PastStage(steps=steps, sequences=sequences, sequence_length=state.stage["sequence_length"]))
+    if config.data.history not in ([], past):
+        raise StageError(
+            "data.history does not fit the checkpoint of checkpoint.resume_from; leave it empty, it is filled in"
+        )
+    return config.model_copy(update={"data": config.data.model_copy(update={"history": past})})
 
 
 def _checkpoint_in(path: Path) -> Path:
@@ -82,11 +115,14 @@ def _differences(theirs: dict[str, Any], ours: dict[str, Any], prefix: str = "")
             yield f"{prefix}{key} {old!r} (now {new!r})"
 
 
-def set_aside(config: PretrainConfig, tokens: TokensManifest, out: Path) -> None:
-    """Save an unfinished run's checkpoints from being cleared away when only its layout or logging changed.
+def set_aside(config: PretrainConfig, tokens: TokensManifest, out: Path, digests: list[str]) -> None:
+    """Save an unfinished run's checkpoints from being cleared away when only its layout or what lies ahead changed.
+
+    `digests`: of all tokens artifacts that are read.
 
     Raises:
-        StageError: the unfinished run has other tokens, another model or other hyper-parameters.
+        StageError: the unfinished run has other tokens, another model or other hyper-parameters, or trained in all its
+            checkpoints on what is now to be mixed otherwise or skipped.
     """
     work = work_directory(out)
     checkpoints = work / "scratch" / CHECKPOINTS
@@ -94,25 +130,41 @@ def set_aside(config: PretrainConfig, tokens: TokensManifest, out: Path) -> None
         previous = json.loads((work / "scratch" / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
-    if not complete_checkpoints(checkpoints, verify=False):
+    found = complete_checkpoints(checkpoints, verify=False)
+    if not found:
         return
     theirs = {"tokens": previous["dataset_digest"], **previous["trajectory"]}
     ours = {"tokens": tokens.digest, **config.trajectory()}
     # Where the tokens lie does not matter, their digest does.
     theirs["data"], ours["data"] = ({k: v for k, v in x["data"].items() if k != "tokens"} for x in (theirs, ours))
     differences = list(_differences(theirs, ours))
+    way_out = f"give another output and checkpoint.resume_from={str(work)!r}, to drop it delete {str(work)!r}"
     if differences:
         raise StageError(
             f"{str(out)!r} has an unfinished run with {'; '.join(differences)}; to continue it set these as they were, "
-            f"to build on it give another output and checkpoint.resume_from={str(work)!r}, "
-            f"to drop it delete {str(work)!r}"
+            f"to build on it {way_out}"
         )
-    if previous["config"] != config.to_dict():
+    skips, order = all_skips(config, work / "scratch"), TrainingOrder(config)
+    states = [RunState.read(directory) for directory in found]
+    usable = [state.step for state in states if fits(state, skips, order)]
+    if not usable:
+        raise StageError(
+            f"{str(out)!r} has an unfinished run whose first checkpoint, of step {states[0].step}, comes after what "
+            f"changed in data.sources, data.schedule or skip_steps; set them as they were before sequence "
+            f"{states[0].sequences}, or {way_out}"
+        )
+    if usable[-1] < states[-1].step:
+        logger.warning(
+            "data.sources, data.schedule or skip_steps changed before step %d: going back to step %d",
+            states[-1].step, usable[-1],
+        )  # fmt: skip
+    if (previous["config"], previous["digests"]) != (config.to_dict(), digests):
         aside = _aside(out)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        if (work / "metrics.jsonl").is_file():
-            shutil.copyfile(work / "metrics.jsonl", aside / "metrics.jsonl")
+        for name in ("metrics.jsonl", f"scratch/{REWINDS}"):
+            if (work / name).is_file():
+                shutil.copyfile(work / name, aside / Path(name).name)
         checkpoints.rename(aside / CHECKPOINTS)
 
 
@@ -123,6 +175,8 @@ def bring_back(artifact: OpenArtifact, out: Path) -> None:
         return
     if (aside / "metrics.jsonl").is_file():
         shutil.copyfile(aside / "metrics.jsonl", artifact.path / "metrics.jsonl")
+    if (aside / REWINDS).is_file():
+        shutil.copyfile(aside / REWINDS, artifact.scratch / REWINDS)
     shutil.rmtree(artifact.scratch / CHECKPOINTS, ignore_errors=True)
     (aside / CHECKPOINTS).rename(artifact.scratch / CHECKPOINTS)
     shutil.rmtree(aside)

@@ -6,17 +6,21 @@ Shapes: B sequences, T = sequence_length positions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from millbase.artifacts import open_artifact
-from training.pretrain.config import DataConfig, PretrainConfig
-from training.pretrain.order import SequenceOrder
+from training.pretrain.config import PretrainConfig
+from training.pretrain.data_config import DataConfig, SourceConfig
+from training.pretrain.models.masking import Masking
+from training.pretrain.positions import batch_size, first_sequence
 from training.pretrain.shards import TokenShards
+from training.pretrain.sources import TrainingOrder, documents_of
 
 
 @dataclass(frozen=True)
@@ -29,18 +33,28 @@ class Batch:
     """The next token of each position, `[B, T]` int64."""
     loss_mask: torch.Tensor
     """1 where the loss counts, `[B, T]` float32."""
-    attention_mask: torch.Tensor | None
-    """True where a position must not look, `[B, 1, T, T]`; None for plain causal attention."""
+    segments: torch.Tensor | None = None
+    """Number of the document a position belongs to within its row, `[B, T]` int64; None for plain causal attention."""
 
     @property
     def position_ids(self) -> torch.Tensor:
         """`[B, T]`; rotary positions are taken from the place in the sequence."""
         return torch.arange(self.tokens.size(1), device=self.tokens.device).expand_as(self.tokens)
 
+    @property
+    def attention_mask(self) -> torch.Tensor | None:
+        """True where a position must not look, `[B, 1, T, T]`; None for plain causal attention."""
+        if self.segments is None:
+            return None
+        other = self.segments[:, :, None] != self.segments[:, None, :]
+        length = self.segments.size(1)
+        later = torch.ones(length, length, dtype=torch.bool, device=self.segments.device).triu(1)
+        return (other | later)[:, None]
+
     def to(self, device: torch.device | int) -> Batch:
         """The same batch on another device."""
-        mask = None if self.attention_mask is None else self.attention_mask.to(device)
-        return Batch(self.tokens.to(device), self.labels.to(device), self.loss_mask.to(device), mask)
+        segments = None if self.segments is None else self.segments.to(device)
+        return Batch(self.tokens.to(device), self.labels.to(device), self.loss_mask.to(device), segments)
 
 
 @dataclass(frozen=True)
@@ -49,75 +63,114 @@ class DocumentSpan:
 
     id: str
     source: str
+    """The document's column `source`."""
     sequence: int
     start: int
     end: int
+    mixture: str = "tokens"
+    """Name of the source in the mixture."""
+    tokens: str = ""
+    """The tokens artifact it lies in."""
 
 
-def collate(rows: list[np.ndarray], document_starts: list[list[int]], config: DataConfig) -> Batch:
-    """Make a batch of rows of T + 1 token ids; `document_starts`: places in each row where a document begins."""
-    stacked = torch.from_numpy(np.stack(rows))
+def collate(rows: np.ndarray, document_starts: list[list[int]], config: DataConfig) -> Batch:
+    """A batch of rows `[B, T + 1]` of token ids; `document_starts`: places in each row where a document begins."""
+    stacked = torch.from_numpy(rows)
     tokens, labels = stacked[:, :-1].contiguous(), stacked[:, 1:].contiguous()
-    begins = torch.zeros(stacked.shape, dtype=torch.long)
-    for row, places in enumerate(document_starts):
-        begins[row, places] = 1
     loss_mask = torch.ones(labels.shape)
-    if config.mask_loss_at_document_start:
-        loss_mask -= begins[:, 1:]
-    mask = None
-    if config.mask_across_documents:
-        segment = begins[:, :-1].cumsum(1)
-        other = segment[:, :, None] != segment[:, None, :]
-        length = tokens.size(1)
-        later = torch.ones(length, length, dtype=torch.bool).triu(1)
-        mask = (other | later)[:, None]
-    return Batch(tokens, labels, loss_mask, mask)
+    segments = None
+    if config.mask_loss_at_document_start or config.mask_across_documents:
+        begins = torch.zeros(stacked.shape, dtype=torch.long)
+        for row, places in enumerate(document_starts):
+            begins[row, places] = 1
+        if config.mask_loss_at_document_start:
+            loss_mask -= begins[:, 1:]
+        if config.mask_across_documents:
+            segments = begins[:, :-1].cumsum(1)
+    return Batch(tokens, labels, loss_mask, segments)
+
+
+def masking(config: PretrainConfig) -> Masking | None:
+    """What hides tokens from a masked language model; None for the others."""
+    if config.model.masked_lm is None:
+        return None
+    tokens = open_artifact(config.data.tokens, kind="tokens", verify=False)
+    tokenizer = Path(config.data.tokens) / "tokenizer"
+    return Masking(config.model.masked_lm, tokenizer, int(tokens.stats["vocab_size"]), tokens.digest, config.seed)
+
+
+def hide(rows: np.ndarray, numbers: Iterable[int], hidden: Masking, split: str) -> Batch:
+    """The batch of a masked language model, of rows `[B, T + 1]` with their sequence numbers."""
+    masked = [hidden.apply(row[:-1], number, split) for row, number in zip(rows, numbers, strict=True)]
+    stacked = (np.stack([getattr(m, name) for m in masked]) for name in ("inputs", "labels", "chosen"))
+    inputs, labels, chosen = (torch.from_numpy(array) for array in stacked)
+    return Batch(inputs, labels, chosen.float())
 
 
 class TrainingData:
-    """The sequences of the training split, by their numbers."""
+    """The batches of the training split, by optimizer step, read ahead by a thread."""
 
-    def __init__(self, config: PretrainConfig, digest: str) -> None:
-        """`digest`: the tokens artifact's."""
+    def __init__(self, config: PretrainConfig, digest: str | None = None) -> None:
+        """`digest`: that of the artifact `data.tokens`; default what its manifest says."""
         self.config = config
-        shards = TokenShards(Path(config.data.tokens) / "train")
-        self.order = SequenceOrder(shards, digest, config.seed, config.data.sequence_length)
+        self.order = TrainingOrder(config, digest)
+        self._masking = masking(config)
+        self._ahead: dict[tuple[int, int], Future[list[Batch]]] = {}
+        self._reader = ThreadPoolExecutor(1, "token-reader") if config.data.prefetch else None
 
     def batch(self, sequences: list[int]) -> Batch:
         """The micro-batch of these sequences, in this order."""
-        rows, starts = [], []
-        for number in sequences:
-            place, row, begins = 0, [], []
-            for span in self.order.spans(number):
-                if span.start == 0:
-                    begins.append(place)
-                place += span.end - span.start
-                row.append(self.order.shards.tokens(span.document)[span.start : span.end])
-            rows.append(np.concatenate(row).astype(np.int64))
-            starts.append(begins)
+        rows = np.empty((len(sequences), self.config.data.sequence_length + 1), np.int64)
+        starts = [self.order.tokens(number, row) for number, row in zip(sequences, rows, strict=True)]
+        if self._masking is not None:
+            return hide(rows, sequences, self._masking, "train")
         return collate(rows, starts, self.config.data)
 
     def step(self, step: int, data_rank: int) -> Iterator[Batch]:
-        """The micro-batches of one data-parallel rank in optimizer step `step`."""
+        """The micro-batches of one data-parallel rank in optimizer step `step`; the next steps are read meanwhile."""
+        if self._reader is None:
+            return iter(self._read(step, data_rank))
+        waiting = self._ahead.pop((step, data_rank), None)
+        for stale in [key for key in self._ahead if key[0] <= step]:
+            self._ahead.pop(stale).cancel()
+        batches = self._read(step, data_rank) if waiting is None else waiting.result()
+        for after in range(step + 1, min(step + 1 + self.config.data.prefetch, self.config.steps)):
+            if (after, data_rank) not in self._ahead:
+                self._ahead[after, data_rank] = self._reader.submit(self._read, after, data_rank)
+        return iter(batches)
+
+    def _read(self, step: int, data_rank: int) -> list[Batch]:
         micro, replicas = self.config.micro_batch_size, self.config.parallel.data
-        first = step * self.config.global_batch_size
-        for start in range(data_rank * micro, self.config.global_batch_size, replicas * micro):
-            yield self.batch(list(range(first + start, first + start + micro)))
+        first = first_sequence(self.config, step)
+        return [
+            self.batch(list(range(first + start, first + start + micro)))
+            for start in range(data_rank * micro, batch_size(self.config, step), replicas * micro)
+        ]
 
     def documents(self, step: int) -> list[DocumentSpan]:
         """Every piece of a document that optimizer step `step` trains on."""
-        shards, size = self.order.shards, self.config.global_batch_size
-        return [
-            DocumentSpan(shards.id(span.document), shards.source(span.document), number, span.start, span.end)
-            for number in range(step * size, (step + 1) * size)
-            for span in self.order.spans(number)
-        ]
+        first = first_sequence(self.config, step)
+        found = []
+        for number in range(first, first + batch_size(self.config, step)):
+            source, _ = self.order.locate(number)
+            shards, spans = self.order.spans(number)
+            for span in spans:
+                ids = shards.id(span.document), shards.source(span.document)
+                found.append(DocumentSpan(*ids, number, span.start, span.end, source.config.name, str(source.path)))
+        return found
+
+    def close(self) -> None:
+        """End the reading thread."""
+        if self._reader is not None:
+            self._reader.shutdown(cancel_futures=True)
 
 
 def which_documents(config: PretrainConfig, step: int) -> list[DocumentSpan]:
-    """The documents that optimizer step `step` (the first is 0) of a run of `config` trains on, without running it."""
-    manifest = open_artifact(config.data.tokens, kind="tokens", verify=False)
-    return TrainingData(config, manifest.digest).documents(step)
+    """The documents that optimizer step `step` (the first is 0) of a run of `config` trains on, without running it.
+
+    Raises InputError when all sources are used up before that step.
+    """
+    return TrainingData(config).documents(step)
 
 
 class HeldoutData:
@@ -127,19 +180,26 @@ class HeldoutData:
     sequence is filled up with tokens that do not count.
     """
 
-    def __init__(self, config: PretrainConfig, end_of_document: int) -> None:
-        """Takes documents in their stored order until they hold `config.evaluation.tokens` tokens, one at least."""
+    def __init__(self, config: PretrainConfig, end_of_document: int, source: SourceConfig | None = None) -> None:
+        """Takes documents in their stored order until they hold `config.evaluation.tokens` tokens, one at least.
+
+        `source`: take its documents instead of all of `data.tokens`; InputError when none of them is held out.
+        """
         self.config = config
-        shards = TokenShards(Path(config.data.tokens) / "heldout")
-        ends = np.cumsum(shards.lengths)
-        documents = min(int(np.searchsorted(ends, config.evaluation.tokens)) + 1, len(shards))
-        pieces = [np.array([end_of_document])] + [shards.tokens(d) for d in range(documents)]
+        shards = TokenShards(Path((source and source.tokens) or config.data.tokens) / "heldout")
+        chosen = None if source is None else documents_of(shards, source)
+        numbers = np.arange(len(shards)) if chosen is None else chosen
+        ends = np.cumsum(shards.lengths[numbers])
+        documents = min(int(np.searchsorted(ends, config.evaluation.tokens)) + 1, len(numbers))
+        taken = [int(number) for number in numbers[:documents]]
+        pieces = [np.array([end_of_document])] + [shards.tokens(d) for d in taken]
         self._stream = np.concatenate(pieces).astype(np.int64)
         self._starts = np.concatenate([[0], 1 + np.concatenate([[0], ends[: max(0, documents - 1)]])])
+        self._masking = masking(config)
         self.documents = documents
         self.tokens = len(self._stream) - 1
         """Tokens that are predicted."""
-        self.bytes = sum(shards.text_bytes(d) for d in range(documents))
+        self.bytes = sum(shards.text_bytes(d) for d in taken)
         """UTF-8 bytes of the documents' text."""
         self.end_of_document = end_of_document
 
@@ -158,16 +218,18 @@ class HeldoutData:
 
     def _batch(self, sequences: range) -> Batch:
         length = self.config.data.sequence_length
-        rows, starts, counted = [], [], []
-        for number in sequences:
+        rows = np.full((len(sequences), length + 1), self.end_of_document)
+        starts, counted = [], []
+        for row, number in zip(rows, sequences, strict=True):
             piece = self._stream[number * length : (number + 1) * length + 1]
-            row = np.full(length + 1, self.end_of_document)
             row[: len(piece)] = piece
-            rows.append(row)
             inside = self._starts - number * length
             starts.append([int(place) for place in inside if 0 <= place < len(piece)])
             counted.append(max(0, len(piece) - 1))
+        mask = (torch.arange(length) < torch.tensor(counted)[:, None]).float()
+        if self._masking is not None:
+            masked = hide(rows, sequences, self._masking, "heldout")
+            return replace(masked, loss_mask=masked.loss_mask * mask)
         # Every token counts here, whatever the training loss leaves out.
         batch = collate(rows, starts, self.config.data.model_copy(update={"mask_loss_at_document_start": False}))
-        mask = (torch.arange(length) < torch.tensor(counted)[:, None]).float()
-        return Batch(batch.tokens, batch.labels, mask, batch.attention_mask)
+        return replace(batch, loss_mask=mask)

@@ -167,12 +167,16 @@ class Engine:
         )
         return result
 
-    def save(self, directory: Path) -> None:
-        """Write weights and optimizer state as a distributed checkpoint; all ranks together."""
-        dist_checkpointing.save(
+    def save(self, directory: Path, background: bool = False) -> Any:
+        """Write weights and optimizer state as a distributed checkpoint; all ranks together.
+
+        `background`: only prepare it, and return Megatron's request for the writing (see `saving.py`).
+        """
+        return dist_checkpointing.save(
             self._sharded(loading=False),
             str(directory),
             TorchDistSaveShardedStrategy("torch_dist", 1, thread_count=1),
+            async_sharded_save=background,
         )
 
     @torch.no_grad()

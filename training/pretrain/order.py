@@ -1,10 +1,14 @@
-"""The order of the training data: a pure function of (dataset digest, seed, sequence number).
+"""The order of one source's tokens: a pure function of (dataset digest, seed, sequence number).
 
 An epoch visits every document once, in an order drawn from (digest, seed, epoch). The epochs, one after the other,
 make one endless stream of tokens, cut into windows `stream[w * T : (w + 1) * T + 1]`. The windows that begin in one
-epoch are visited in an order drawn likewise, for else a batch would hold neighbouring windows of one long document.
-Sequence `k` is the `k`-th window visited. So a sequence does not depend on the number of steps, the batch size, the
-micro-batch or the layout over ranks, and a run can be lengthened, resized or replayed with every sequence in its place.
+epoch are visited in an order drawn likewise, `REACH` at a time, for else a batch would hold neighbouring windows of one
+long document. Sequence `k` is the `k`-th window visited. So a sequence does not depend on the number of steps, the
+batch size, the micro-batch or the layout over ranks, and a run can be lengthened, resized or replayed with every
+sequence in its place.
+
+A later stage of training may take longer sequences: the stream is cut anew behind all windows that were visited or lie
+among visited ones (`cut`), so nothing is read twice within an epoch, and less than `REACH` windows are passed over.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from millbase.errors import InputError
 from millbase.seeds import derive_seed
 from training.pretrain.shards import TokenShards
 
+REACH = 16_384
+"""Windows that are visited in a drawn order before the next ones are begun."""
 _EPOCHS_IN_MEMORY = 2
 _FEISTEL_ROUNDS = 6
 
@@ -72,55 +78,114 @@ def permuted(index: int, size: int, key: int) -> int:
             return index
 
 
-class SequenceOrder:
-    """Cuts the endless stream of shuffled documents into sequences."""
+@dataclass(frozen=True)
+class _Cut:
+    """Windows of one length."""
 
-    def __init__(self, shards: TokenShards, digest: str, seed: int, sequence_length: int) -> None:
-        """InputError when an epoch holds no whole sequence."""
-        self.shards, self.digest, self.seed, self.sequence_length = shards, digest, seed, sequence_length
-        self.tokens_per_epoch = shards.total_tokens
+    first: int
+    """Number of the first sequence."""
+    offset: int
+    """Token of the stream where its windows begin."""
+    length: int
+    """Tokens of a window."""
+
+
+class SequenceOrder:
+    """Cuts the endless stream of a source's shuffled documents into sequences."""
+
+    def __init__(
+        self,
+        shards: TokenShards,
+        digest: str,
+        seed: int,
+        sequence_length: int,
+        documents: np.ndarray | None = None,
+        name: str | None = None,
+    ) -> None:
+        """`documents`: numbers of those that belong to the source, default all; `name`: for messages.
+
+        InputError when an epoch holds no whole sequence.
+        """
+        self.shards, self.digest, self.seed = shards, digest, seed
+        self.documents = documents
+        self._lengths = shards.lengths if documents is None else shards.lengths[documents]
+        self._name = name or str(shards.directory)
+        self.tokens_per_epoch = int(self._lengths.sum())
+        self._check(sequence_length)
+        self._cuts = [_Cut(0, 0, sequence_length)]
+        self._epochs: OrderedDict[int, _Epoch] = OrderedDict()
+
+    def _check(self, sequence_length: int) -> None:
         if self.tokens_per_epoch <= sequence_length:
             raise InputError(
-                f"{shards.directory}: {self.tokens_per_epoch} tokens do not fill a sequence of {sequence_length} + 1; "
+                f"{self._name}: {self.tokens_per_epoch} tokens do not fill a sequence of {sequence_length} + 1; "
                 "lower data.sequence_length or build more tokens"
             )
-        self._epochs: OrderedDict[int, _Epoch] = OrderedDict()
+
+    def cut(self, first: int, sequence_length: int) -> None:
+        """From sequence number `first` on, sequences have another length; call in ascending order of `first`."""
+        self._check(sequence_length)
+        last = self._cuts[-1]
+        assert first >= last.first, "cuts come in order"
+        visited = first - last.first
+        begun, count, _ = self._epoch_windows(last, visited)
+        # the end of the group of windows that is half visited, or where it would begin
+        behind = min(begun + -(-(visited - begun) // REACH) * REACH, begun + count)
+        self._cuts.append(_Cut(first, last.offset + behind * last.length, sequence_length))
 
     def _epoch(self, number: int) -> _Epoch:
         if number not in self._epochs:
-            order = epoch_order(len(self.shards), self.digest, self.seed, number)
-            self._epochs[number] = _Epoch(order, np.cumsum(self.shards.lengths[order]))
+            order = epoch_order(len(self._lengths), self.digest, self.seed, number)
+            self._epochs[number] = _Epoch(order, np.cumsum(self._lengths[order]))
             while len(self._epochs) > _EPOCHS_IN_MEMORY:
                 self._epochs.popitem(last=False)
         return self._epochs[number]
 
+    def _epoch_windows(self, cut: _Cut, index: int) -> tuple[int, int, int]:
+        """(first window, number of windows, epoch) of the epoch in which window `index` of a cut begins."""
+        epoch = (cut.offset + index * cut.length) // self.tokens_per_epoch
+        first, after = (max(0, -(-(e * self.tokens_per_epoch - cut.offset) // cut.length)) for e in (epoch, epoch + 1))
+        return first, after - first, epoch
+
+    def _cut_of(self, sequence: int) -> _Cut:
+        return next(cut for cut in reversed(self._cuts) if cut.first <= sequence)
+
     def window(self, sequence: int) -> int:
-        """The window of the stream that is sequence number `sequence`; both begin in the same epoch."""
-        epoch = sequence * self.sequence_length // self.tokens_per_epoch
-        first, after = (-(-e * self.tokens_per_epoch // self.sequence_length) for e in (epoch, epoch + 1))
-        return first + permuted(sequence - first, after - first, derive_seed(self.seed, "windows", self.digest, epoch))
+        """The window, counted from where its cut begins, that is sequence number `sequence`."""
+        cut = self._cut_of(sequence)
+        index = sequence - cut.first
+        first, count, epoch = self._epoch_windows(cut, index)
+        group, place = divmod(index - first, REACH)
+        names: list[str | int] = [
+            epoch,
+            *([group] if group or cut.offset else []),
+            *([cut.offset] if cut.offset else []),
+        ]
+        size = min(REACH, count - group * REACH)
+        return first + group * REACH + permuted(place, size, derive_seed(self.seed, "windows", self.digest, *names))
 
     def spans(self, sequence: int) -> Iterator[Span]:
-        """The pieces of documents that make up sequence `sequence`: `sequence_length + 1` tokens in all."""
-        position = self.window(sequence) * self.sequence_length
-        left = self.sequence_length + 1
+        """The pieces of documents that make up sequence `sequence`: its length + 1 tokens in all."""
+        cut = self._cut_of(sequence)
+        position = cut.offset + self.window(sequence) * cut.length
+        left = cut.length + 1
         number, offset = divmod(position, self.tokens_per_epoch)
         while left:
             epoch = self._epoch(number)
             place = int(np.searchsorted(epoch.ends, offset, side="right"))
             while left and place < len(epoch.order):
-                document = int(epoch.order[place])
-                start = offset - int(epoch.ends[place] - self.shards.lengths[document])
-                end = min(int(self.shards.lengths[document]), start + left)
+                index = int(epoch.order[place])
+                start = offset - int(epoch.ends[place] - self._lengths[index])
+                end = min(int(self._lengths[index]), start + left)
                 if end > start:
-                    yield Span(document, start, end)
+                    yield Span(index if self.documents is None else int(self.documents[index]), start, end)
                 left -= end - start
                 offset += end - start
                 place += 1
             number, offset = number + 1, 0
 
     def tokens(self, sequence: int) -> np.ndarray:
-        """Token ids of a sequence, `[sequence_length + 1]` int64."""
+        """Token ids of a sequence, `[length + 1]` int64."""
         return np.concatenate([self.shards.tokens(s.document)[s.start : s.end] for s in self.spans(sequence)]).astype(
             np.int64
         )

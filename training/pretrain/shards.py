@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from millbase.errors import InputError
 
@@ -78,6 +79,10 @@ class TokenShards:
         start = self._starts[document]
         return batch.values[start : start + self.lengths[document]]
 
+    def largest_token(self) -> int:
+        """The largest token id of all documents, -1 without any; reads every value once."""
+        return max((int(batch.values.max()) for batch in self._batches if len(batch.values)), default=-1)
+
     def id(self, document: int) -> str:
         """Id of one document."""
         batch, row = self._locate(document)
@@ -87,6 +92,18 @@ class TokenShards:
         """Source of one document."""
         batch, row = self._locate(document)
         return str(batch.columns.column("source")[row].as_py())
+
+    def with_source(self, source: str) -> np.ndarray:
+        """Numbers of the documents whose column `source` says `source`, ascending, `[documents]` int64."""
+        found = [
+            first + np.flatnonzero(pc.equal(batch.columns.column("source"), source).to_numpy(zero_copy_only=False))
+            for first, batch in zip(self._first, self._batches, strict=False)
+        ]
+        return np.concatenate(found).astype(np.int64) if found else np.empty(0, np.int64)
+
+    def sources(self) -> list[str]:
+        """The values of column `source`, sorted."""
+        return sorted({str(v) for batch in self._batches for v in batch.columns.column("source").unique().to_pylist()})
 
     def text_bytes(self, document: int) -> int:
         """UTF-8 bytes of the text of one document."""

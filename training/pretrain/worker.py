@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import warnings
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,16 @@ import torch.distributed as dist
 from millbase.artifacts import open_artifact
 from millbase.atomic import write_json
 from millbase.config import load_config
-from millbase.errors import StageError, UserError
+from millbase.errors import InputError, StageError, UserError
 from millbase.log import get_logger
 from millbase.metrics import MetricsWriter
 from millbase.process import die_with_parent, keep_freed_memory
 from training.load import tokenizer_digest
 from training.pretrain import runtime
-from training.pretrain.checkpoint import RunState, check_safe, latest_checkpoint, step_directory
+from training.pretrain.checkpoint import RunState, check_safe, delete_after, latest_checkpoint, step_directory
 from training.pretrain.config import PretrainConfig
+from training.pretrain.heartbeat import Heartbeat
+from training.pretrain.rewinding import all_skips, fits
 
 logger = get_logger(__name__)
 
@@ -60,51 +63,85 @@ def quiet() -> None:
 
 
 def run(run_file: Path) -> None:
-    """The whole run on this rank. `run.json`: `{"config", "work", "resume_from"}`."""
+    """The whole run on this rank. `run.json`: `{"config", "work", "resume_from", "attempt"}`."""
     description = json.loads(run_file.read_text(encoding="utf-8"))
     config = load_config(PretrainConfig, description["config"])
     runtime.prepare(config.parallel.threads)
     connect(config)
+    work, scratch = Path(description["work"]), run_file.parent
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    heartbeat = Heartbeat(scratch / "heartbeats" / description["attempt"], rank, ranks, config.guard.hang_minutes)
+    heartbeat.start()
     # Megatron is imported only once the runtime is prepared.
     from training.pretrain.data import HeldoutData, TrainingData
     from training.pretrain.engine import Engine
     from training.pretrain.model import initialize_layout
+    from training.pretrain.saving import Saver
     from training.pretrain.train import Trainer
     from training.pretrain.weights import initial_weights
 
+    heartbeat.phase("building the model")
     initialize_layout(config)
     tokens = open_artifact(config.data.tokens, kind="tokens", verify=False)
-    work = Path(description["work"])
-    checkpoints = work / "scratch" / "checkpoints"
+    checkpoints = scratch / "checkpoints"
     data = TrainingData(config, tokens.digest)
-    heldout = HeldoutData(config, end_of_document=int(data.order.shards.tokens(0)[-1]))
+    end = int(next(iter(data.order.sources.values())).order.shards.tokens(0)[-1])
+    heldout = {"": HeldoutData(config, end)} | by_source(config, end)
     state = RunState(
         step=0,
         identity=config.identity(),
         dataset_digest=tokens.digest,
         tokenizer_digest=tokenizer_digest(Path(config.data.tokens) / "tokenizer"),
         vocab_size=int(tokens.stats["vocab_size"]),
+        stage=config.stage(),
+        history=[past.to_dict() for past in config.data.history],
     )
     engine = Engine(config, state.vocab_size, initial_weights(config.model, config.seed))
-    state = resume(engine, checkpoints, description["resume_from"], state)
-    metrics = MetricsWriter(work, resume_step=state.step or None) if dist.get_rank() == 0 else None
-    trainer = Trainer(config, engine, data, heldout, state, checkpoints, metrics)
-    if state.step < config.steps:
-        trainer.run()
-    scores = trainer.evaluate()
+    heartbeat.phase("loading a checkpoint")
+    state = resume(engine, config, data.order, checkpoints, description["resume_from"], state)
+    metrics = MetricsWriter(work, resume_step=state.step or None) if rank == 0 else None
+    saver = Saver(engine, checkpoints, config.checkpoint, description["attempt"])
+    trainer = Trainer(config, engine, data, heldout, state, saver, metrics, heartbeat)
+    finished = trainer.run() if state.step < config.steps else True
+    if finished:
+        heartbeat.phase("last evaluation")
+        scores = trainer.evaluate()
+        heartbeat.phase("export")
+        difference = export(
+            engine, config, state.vocab_size, heldout[""], step_directory(checkpoints, config.steps), work
+        )
+        if rank == 0:
+            result = {**scores, "export_max_logit_difference": difference, "parameters": parameters(work / "hf")}
+            write_json(scratch / "result.json", result)
     if metrics is not None:
         metrics.close()
-    difference = export(engine, config, state.vocab_size, heldout, step_directory(checkpoints, config.steps), work)
-    if dist.get_rank() == 0:
-        result = {**scores, "export_max_logit_difference": difference, "parameters": parameters(work / "hf")}
-        write_json(run_file.parent / "result.json", result)
+    data.close()
+    heartbeat.stop()
+
+
+def by_source(config: PretrainConfig, end_of_document: int) -> dict[str, Any]:
+    """The held-out data of each source of a mixture, by name; a source without any is named in a warning."""
+    from training.pretrain.data import HeldoutData
+
+    found = {}
+    for source in config.data.sources if config.evaluation.by_source else []:
+        try:
+            found[source.name] = HeldoutData(config, end_of_document, source)
+        except InputError as error:
+            if dist.get_rank() == 0:
+                logger.warning("no val_loss/%s: %s", source.name, error)
+    return found
 
 
 def connect(config: PretrainConfig) -> None:
     """Join the other ranks, over NCCL with GPUs and gloo without. StageError when there are too few GPUs."""
-    minutes = timedelta(minutes=30)
+    from training.pretrain.replicas import check_hardware
+
+    check_hardware(config)
+    # The heartbeat finds a rank that hangs and says which; this is for what it cannot see.
+    limit = timedelta(minutes=max(30.0, 2 * config.guard.hang_minutes))
     if not torch.cuda.is_available():
-        dist.init_process_group("gloo", timeout=minutes)
+        dist.init_process_group("gloo", timeout=limit)
         return
     local, ranks = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     if ranks > torch.cuda.device_count():
@@ -113,21 +150,29 @@ def connect(config: PretrainConfig) -> None:
             "lower parallel.tensor, pipeline or data"
         )
     torch.cuda.set_device(local)
-    dist.init_process_group("cpu:gloo,cuda:nccl", timeout=minutes)
+    dist.init_process_group("cpu:gloo,cuda:nccl", timeout=limit)
 
 
-def resume(engine: Any, checkpoints: Path, resume_from: str | None, state: RunState) -> RunState:
-    """Load the newest checkpoint of this run, else the one to continue from, else stay at the start."""
-    newest = latest_checkpoint(checkpoints)
+def resume(
+    engine: Any, config: PretrainConfig, order: Any, checkpoints: Path, resume_from: str | None, state: RunState
+) -> RunState:
+    """Load the newest checkpoint that fits this run, else the one to continue from, else stay at the start."""
+    skips = all_skips(config, checkpoints.parent)
+    newest = latest_checkpoint(checkpoints, lambda directory: fits(RunState.read(directory), skips, order))
     source = newest or (Path(resume_from) if resume_from else None)
     if source is None:
         return state
     check_safe(source)
     loaded = RunState.read(source)
     engine.load(source)
+    dist.barrier()
     if dist.get_rank() == 0:
+        if newest is not None:
+            delete_after(checkpoints, loaded.step)
         logger.info("continuing from step %d (%s)", loaded.step, source)
-    return loaded
+    return replace(
+        loaded, identity=state.identity, stage=state.stage, history=state.history, dataset_digest=state.dataset_digest
+    )
 
 
 def export(engine: Any, config: PretrainConfig, vocab_size: int, heldout: Any, checkpoint: Path, work: Path) -> float:

@@ -133,8 +133,8 @@ def test_masks_by_hand(tiny: Tiny) -> None:
         PretrainConfig, tiny(), ["data.mask_across_documents=true", "data.mask_loss_at_document_start=true"]
     )
     data = TrainingData(config, "digest")
-    number = next(k for k in range(100) if len(list(data.order.spans(k))) > 1)
-    spans = list(data.order.spans(number))
+    number = next(k for k in range(100) if len(list(data.order.spans(k)[1])) > 1)
+    spans = list(data.order.spans(number)[1])
     batch = data.batch([number])
     assert batch.attention_mask is not None
     document = [i for i, span in enumerate(spans) for _ in range(span.start, span.end)]
