@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from millbase.config import Config
 from training.pretrain.data_config import DataConfig, EvaluationConfig, step_range
 from training.pretrain.layout import check_layout
+from training.pretrain.models.checks import check_model
 from training.pretrain.models.config import ModelConfig
 from training.pretrain.optimizer_config import BatchRampConfig, OptimizerConfig, ScheduleConfig
 from training.pretrain.parallel_config import ParallelConfig
@@ -72,6 +73,7 @@ class PretrainConfig(Config):
 
     @model_validator(mode="after")
     def _layout_fits(self) -> Self:
+        check_model(self)
         check_layout(self)
         if self.schedule.warmup_steps >= self.steps:
             raise ValueError(

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from megatron.core.dist_checkpointing.dict_utils import nested_values
@@ -19,6 +19,9 @@ from megatron.core.dist_checkpointing.mapping import ShardedTensor, apply_factor
 
 from millbase.seeds import derive_seed
 from training.pretrain.models.config import ModelConfig
+
+if TYPE_CHECKING:
+    from training.pretrain.config import PretrainConfig
 
 Whole = Callable[[str, tuple[int, ...], tuple[int, ...]], torch.Tensor]
 """(name without numbers, index, shape of the whole tensor) -> that tensor."""
@@ -80,6 +83,38 @@ def initial_weights(config: ModelConfig, seed: int) -> Whole:
     return draw
 
 
+def starting_weights(config: PretrainConfig, vocab_size: int) -> Whole:
+    """What a run starts from: `checkpoint.weights_from`, or initial values.
+
+    Raises:
+        ArtifactError, InputError: no model there, or another one than configured.
+    """
+    if config.checkpoint.weights_from is None:
+        return initial_weights(config.model, config.seed)
+    from training.pretrain.models.source import check_same_model, find_model
+
+    source = find_model(config.checkpoint.weights_from)
+    check_same_model(source, config.model, vocab_size)
+    given, fresh = source.weights(), initial_weights(config.model, config.seed)
+
+    def take(name: str, index: tuple[int, ...], shape: tuple[int, ...]) -> torch.Tensor:
+        # layers of multi-token prediction may be new
+        new = name.startswith("mtp.") and (source.model.mtp is None or index[0] >= source.model.mtp.depth)
+        if new:
+            return fresh(name, index, shape)
+        return _resized(given(name, index, shape), shape)
+
+    return take
+
+
+def _resized(tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """With as many vocabulary rows as wanted: checkpoints differ in their padding, which is never used."""
+    if tensor.size(0) > shape[0]:
+        return tensor[: shape[0]]
+    missing = shape[0] - tensor.size(0)
+    return torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])]) if missing else tensor
+
+
 def saved_weights(checkpoint: Path) -> Whole:
     """Values from a distributed checkpoint written under any layout, read tensor by tensor.
 
@@ -112,7 +147,6 @@ def hf_weights(folder: Path, config: ModelConfig) -> Whole:
         if piece is None or (name.startswith("mtp.") and piece.targets[0] not in files):
             return fresh(name, index, shape)
         tensor = piece.merge([files.tensor(target) for target in piece.targets])
-        missing = shape[0] - tensor.size(0) if piece.vocabulary else 0
-        return torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])]) if missing > 0 else tensor
+        return _resized(tensor, shape) if piece.vocabulary else tensor
 
     return take
