@@ -15,6 +15,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from typing import Any, NoReturn
 
 from millbase.verify.confined import candidate, examiner, landlock, limits, namespaces, seccomp
@@ -82,6 +84,8 @@ def _run(job: dict[str, Any], test_fd: int, report_fd: int) -> NoReturn:
     os.close(from_program[1])
     os.dup2(os.open("/dev/null", os.O_RDWR), 1)  # what a test prints is nobody's answer
     os.dup2(1, 2)
+    if job["mechanism"] == "bubblewrap":
+        threading.Thread(target=_watch_names, args=(report_fd,), daemon=True).start()
     verdict: dict[str, Any] = {}
     if job["check"]:
         test = json.loads(_read(test_fd))
@@ -94,6 +98,16 @@ def _run(job: dict[str, Any], test_fd: int, report_fd: int) -> NoReturn:
     _, status, usage = os.wait4(child, 0)
     _report(report_fd, {**verdict, "status": status, "cpu": usage.ru_utime + usage.ru_stime})
     os._exit(0)
+
+
+def _watch_names(report_fd: int) -> None:
+    """End everything when the folder holds too many files: bwrap bounds their bytes, not their number."""
+    while True:
+        folder = os.statvfs(namespaces.BOX)
+        if folder.f_files - folder.f_ffree > namespaces.INODES:
+            _report(report_fd, {"limit": "disk"})
+            os._exit(0)
+        time.sleep(0.02)
 
 
 def _program(job: dict[str, Any], read_fd: int, write_fd: int) -> NoReturn:

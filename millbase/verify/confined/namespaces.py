@@ -23,7 +23,8 @@ _KEPT = {1: _RDONLY, 2: _NOSUID, 4: _NODEV, 8: 8, 1024: _NOATIME, 2048: _NODIRAT
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 BOX = "/box"
 """The program's own folder inside."""
-_INODES = 4096
+INODES = 4096
+"""Most files and folders in it."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -48,14 +49,14 @@ def enter_tree(place: str, readable: Sequence[str], disk_bytes: int, owner: int 
     `owner`: user and group id of that folder, when not this process's.
     """
     _mount("none", "/", None, _REC | _PRIVATE)
-    _mount("tmpfs", place, "tmpfs", _NOSUID | _NODEV, f"size=1m,nr_inodes={_INODES},mode=755")
+    _mount("tmpfs", place, "tmpfs", _NOSUID | _NODEV, f"size=1m,nr_inodes={INODES},mode=755")
     for path in readable:
         _show(path, place)
     for path in DEVICES:
         _bind(path, place + path)
     os.mkdir(place + BOX)
     who = "" if owner is None else f",uid={owner},gid={owner}"
-    size = f"size={max(4096, disk_bytes)},nr_inodes={_INODES},mode=700{who}"
+    size = f"size={max(4096, disk_bytes)},nr_inodes={INODES},mode=700{who}"
     _mount("tmpfs", place + BOX, "tmpfs", _NOSUID | _NODEV, size)
     os.symlink(BOX, place + "/tmp")
     _mount("none", place, None, _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV)

@@ -38,7 +38,9 @@ class Peer:
         self.requests = 0
         self.serve: Callable[[dict[str, Any]], dict[str, Any]] = lambda message: {"raised": ["TypeError", "refused"]}
 
-    def request(self, op: str, target: Any = None, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def request(
+        self, op: str, target: Any = None, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         """Ask the other side; returns its value or raises what it raised. Arguments it changed in place change here."""
         self.requests += 1
         message = {"op": op, "target": target, "args": self.encode(list(args)), "kwargs": self.encode(kwargs or {})}

@@ -35,7 +35,7 @@ rt_sigtimedwait sigaltstack arch_prctl getrlimit setrlimit getrusage times getpi
 getegid getresuid getresgid getgroups getpgrp getpgid getsid getpriority uname sysinfo time gettimeofday clock_gettime
 clock_getres clock_nanosleep nanosleep getitimer setitimer alarm pause timer_create timer_settime timer_gettime
 timer_delete timer_getoverrun timerfd_create timerfd_settime timerfd_gettime getrandom restart_syscall
-""".split()
+"""
 
 _FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
 """Duplicate, flags, locks, pipe size; not F_SETOWN and F_SETSIG, by which one process signals another."""
@@ -72,7 +72,7 @@ def _program(single: bool, pid: int) -> Iterable[bytes]:
     yield _instruction(_LOAD, _NR)
     yield _instruction(_AT_LEAST, _X32_BIT, no=1)
     yield _instruction(_RETURN, _ERRNO | errno.ENOSYS)
-    for name in _PLAIN:
+    for name in _PLAIN.split():
         if name in numbers:
             yield from _when(numbers[name], [_instruction(_RETURN, _ALLOW)])
     rules = [("fcntl", 1, _FCNTL), ("ioctl", 1, _IOCTL), ("prctl", 0, _PRCTL), ("prlimit64", 0, (0,))]

@@ -20,9 +20,9 @@ from typing import Any
 _EXACT = 2**53
 """Larger integers travel in hexadecimal, which takes linear time to read."""
 
-_SEQUENCES: dict[str, type] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}
-_TEXTS: dict[str, type] = {"decimal": Decimal, "fraction": Fraction}
-_DATES: dict[str, type] = {"datetime": datetime.datetime, "date": datetime.date, "time": datetime.time}
+_SEQUENCES: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque}
+_TEXTS: dict[str, Any] = {"decimal": Decimal, "fraction": Fraction}
+_DATES: dict[str, Any] = {"datetime": datetime.datetime, "date": datetime.date, "time": datetime.time}
 
 Refer = Callable[[Any], list[Any]]
 """Object -> `["own", number]` or `["theirs", number]`."""
@@ -104,7 +104,7 @@ def _decode_rare(name: str, parts: list[Any], resolve: Resolve) -> Any:
     if name in _TEXTS:
         return _TEXTS[name](str(parts[0]))
     if name in _DATES:
-        return _DATES[name].fromisoformat(parts[0])  # type: ignore[attr-defined]
+        return _DATES[name].fromisoformat(parts[0])
     if name == "module" and str(parts[0]).partition(".")[0] in sys.stdlib_module_names:
         return importlib.import_module(parts[0])
     raise WireError(f"unknown kind {name!r}")

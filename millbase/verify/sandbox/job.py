@@ -22,7 +22,7 @@ _START = (
 )
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/tmp", "PYTHONHASHSEED": "0", "TZ": "UTC"}
 """All that the sandbox's processes have in their environment; one hash seed, so that one program acts one way."""
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def python() -> str:
@@ -52,7 +52,9 @@ def readable_paths(config: SandboxConfig) -> list[str]:
     return [*system_paths(), *extra]
 
 
-def write_job(place: Path, config: SandboxConfig, mechanism: Mechanism, check: Check | None, program: str, stdin: str) -> None:
+def write_job(
+    place: Path, config: SandboxConfig, mechanism: Mechanism, check: Check | None, program: str, stdin: str
+) -> None:
     """Write `job`, `test` and `stdin` into a fresh folder, and make the folders that the sandbox needs there."""
     for name in ("root", "box"):
         (place / name).mkdir()

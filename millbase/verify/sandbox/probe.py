@@ -22,13 +22,13 @@ GUARANTEES: dict[Mechanism, str] = {
     "namespaces": "own file tree (standard library read-only, a size-limited folder in memory), no network, no other "
     "process in sight, seccomp allow list, resource limits",
     "bubblewrap": "as namespaces, set up by the bwrap program",
-    "landlock": "files, TCP and signals by Landlock, sockets and processes by a seccomp allow list, resource limits; the "
-    "sizes and names of files outside can be seen, and the folder's size is watched rather than fixed",
+    "landlock": "files, TCP and signals by Landlock, sockets and processes by a seccomp allow list, resource limits; "
+    "the sizes and names of files outside can be seen, and the folder's size is watched rather than fixed",
     "none": "resource limits only: programs can read, write and send whatever this user can",
 }
 
 _ATTEMPTS = """
-import os, socket
+import os, socket, time
 failures = []
 def attempt(name, action):
     try:
@@ -37,11 +37,9 @@ def attempt(name, action):
         return
     failures.append(name)
 def fork():
-    import threading
-    threads = [threading.Thread(target=lambda: None) for _ in range({processes} + 4)]
-    import time
-    for thread in [threading.Thread(target=time.sleep, args=(0.2,)) for _ in range({processes} + 4)]:
-        thread.start()
+    for _ in range({processes} + 4):
+        if os.fork() == 0:
+            time.sleep(60)
 attempt("read a file outside", lambda: open({secret!r}).read())
 attempt("write a file outside", lambda: open({outside!r}, "w"))
 attempt("reach the network", lambda: socket.create_connection(("127.0.0.1", {port}), timeout=1))
@@ -51,7 +49,7 @@ attempt("start more processes than allowed", fork)
 open("own.txt", "w").write("x")
 assert open("own.txt").read() == "x"
 import math, decimal, json, hashlib
-print("|".join(failures), end="")
+print("|".join(failures), end="", flush=True)
 os._exit(0)
 """
 
@@ -93,7 +91,10 @@ def _problem(mechanism: Mechanism, processes: int) -> str | None:
         return f"needs Linux, this is {sys.platform}"
     if mechanism == "bubblewrap" and shutil.which("bwrap") is None:
         return "no program bwrap on the PATH"
-    with tempfile.TemporaryDirectory(prefix="llmill-probe-") as folder, socket.create_server(("127.0.0.1", 0)) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="llmill-probe-") as folder,
+        socket.create_server(("127.0.0.1", 0)) as server,
+    ):
         secret = Path(folder, "secret")
         secret.write_text("secret")
         os.chmod(folder, 0o755)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -21,7 +22,6 @@ from millbase.verify.sandbox.job import ENVIRONMENT, THREADS, command, write_job
 _REPORT_BYTES = 1 << 16
 _WATCH_SECONDS = 0.02
 """How often the folder of a sandbox without a file system of its own is measured."""
-_INODES = 4096
 _ENTRY_BYTES = 512
 
 
@@ -60,6 +60,7 @@ def _run(place: Path, config: SandboxConfig, mechanism: Mechanism, is_check: boo
         os.close(report_fd)
     seconds = time.monotonic() - started
     report = _parse(streams.report)
+    limit = limit or report.get("limit")
     if limit is None and ("refused" in report or not report):
         why = report.get("refused") or streams.stderr.decode(errors="replace").strip()[-300:]
         raise RefusedError(f"sandbox mechanism {mechanism!r} cannot be set up here: {why or 'it ended at once'}")
@@ -150,10 +151,8 @@ def _size(folder: Path) -> int:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -180,7 +179,8 @@ def _status(report: dict[str, Any], is_check: bool, config: SandboxConfig) -> tu
         return ("passed" if report.get("verdict") == "passed" else "failed"), None
     code = os.waitstatus_to_exitcode(report["status"])
     if code < 0:
-        spent = report["cpu"] >= config.cpu_seconds - 0.2 and -code in (signal.SIGKILL, signal.SIGXCPU)
+        # the kernel looks at the clock now and then only; nothing else inside could have sent this signal
+        spent = report["cpu"] >= 0.8 * config.cpu_seconds and -code in (signal.SIGKILL, signal.SIGXCPU)
         return ("cpu" if spent else "crashed"), code
     if is_check:
         return "failed", code
