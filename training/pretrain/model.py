@@ -76,6 +76,10 @@ def _build_chunk(config: PretrainConfig, megatron: Any, vocab_size: int, stage: 
         last=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=stage),
         vp_stage=stage,
     )
+    if config.model.mtp is not None and config.model.tied_embeddings and model.post_process and not model.pre_process:
+        # The embedding's copy, which multi-token prediction needs here, is the output projection too; Megatron makes
+        # another that nothing uses, and then refuses to save it.
+        model.output_layer.register_parameter("weight", None)
     if model.post_process:
         # Megatron's own copies the logits several times; and padding rows of the vocabulary must have probability 0,
         # for the exported model has none and must be the same model.

@@ -79,7 +79,9 @@ class BatchRampConfig(Config):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.start is None and (self.increment is not None or self.sequences):
-            raise ValueError("batch_ramp.increment and batch_ramp.sequences need batch_ramp.start; set it or unset them")
+            raise ValueError(
+                "batch_ramp.increment and batch_ramp.sequences need batch_ramp.start; set it or unset them"
+            )
         if self.start is not None and not self.sequences:
             raise ValueError("batch_ramp.start needs batch_ramp.sequences, over which the batch grows; set it")
         return self

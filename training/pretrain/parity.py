@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -17,8 +18,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from millbase.atomic import write_json
+from millbase.errors import StageError
 from millbase.launch import torchrun
+from millbase.log import get_logger
 
+logger = get_logger(__name__)
+
+_CHANGES_THE_MODEL = ("optimizer.z_loss", "optimizer.kind")
+"""Settings that the single process must have too."""
 STEPS = 10
 VOCABULARY = 250
 """Tokens; padded to 256 rows."""
@@ -30,7 +38,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "dense": {**_DENSE, "tied_embeddings": False},
     "tied": {**_DENSE, "qk_norm": True, "tied_embeddings": True},
     "moe": {**_DENSE, "qk_norm": True, "moe": _MOE},
-    "mla": {**_DENSE, "mla": {"kv_rank": 16, "q_rank": 32, "nope_head_dim": 16, "rope_head_dim": 8, "value_head_dim": 16}},
+    "mla": {
+        **_DENSE,
+        "mla": {"kv_rank": 16, "q_rank": 32, "nope_head_dim": 16, "rope_head_dim": 8, "value_head_dim": 16},
+    },
     "mtp": {**_DENSE, "mtp": {"depth": 1, "loss_weight": 0.3}},
     "deepseek": {
         **_DENSE,
@@ -60,7 +71,8 @@ class Case:
     @property
     def name(self) -> str:
         """The case in file names and tables."""
-        return f"{self.family}-{self.layout}"
+        words = [self.family, *self.layout.split(), *(["masked"] if self.masked else [])]
+        return "-".join(words)
 
     @property
     def world_size(self) -> int:
@@ -70,7 +82,8 @@ class Case:
 
     def reference(self) -> Case:
         """The same model in one process, without anything of a layout."""
-        return Case(self.family, "masked" if self.masked else "single", {"zero": 0}, {}, self.masked)
+        loss = {name: value for name, value in self.settings.items() if name in _CHANGES_THE_MODEL}
+        return Case(self.family, " ".join(["single", *loss]), {"zero": 0}, loss, self.masked)
 
 
 @dataclass(frozen=True)
@@ -92,8 +105,14 @@ def measure(cases: list[Case], folder: Path) -> list[Outcome]:
     everything = {**references, **{case.name: case for case in cases}}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cases.json").write_text(json.dumps([asdict(case) for case in everything.values()]), encoding="utf-8")
+    for case in everything.values():
+        configuration(case)  # raises what is wrong with it
+        (folder / f"{case.name}.json").unlink(missing_ok=True)
     for size in sorted({case.world_size for case in everything.values()}):
-        torchrun("training.pretrain.parity", size, [str(folder)], folder / f"logs{size}")
+        try:
+            torchrun("training.pretrain.parity", size, [str(folder)], folder / f"logs{size}")
+        except StageError as error:
+            logger.error("%s", error)
     return [_compare(case, folder) for case in cases]
 
 
@@ -108,7 +127,10 @@ def _compare(case: Case, folder: Path) -> Outcome:
 
 
 def _curve(folder: Path, name: str) -> dict[str, Any]:
-    curve: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    file = folder / f"{name}.json"
+    if not file.is_file():
+        return {"error": "it did not run"}
+    curve: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return curve
 
 
@@ -139,7 +161,9 @@ def batches(config: Any, step: int, data_rank: int) -> Iterator[Any]:
 
     generator = torch.Generator().manual_seed(1000 + step)
     moves = torch.randint(0, 7, (config.global_batch_size, SEQUENCE + 1), generator=generator)
-    rows = (moves.cumsum(1) + torch.randint(0, VOCABULARY, (config.global_batch_size, 1), generator=generator)) % VOCABULARY
+    rows = (
+        moves.cumsum(1) + torch.randint(0, VOCABULARY, (config.global_batch_size, 1), generator=generator)
+    ) % VOCABULARY
     counted = (torch.rand(config.global_batch_size, SEQUENCE, generator=generator) > 0.1).float()
     ends = torch.randint(0, 8, (config.global_batch_size, SEQUENCE), generator=generator) == 0
     segments = ends.long().cumsum(1) if config.data.mask_across_documents else None
@@ -154,7 +178,7 @@ def batches(config: Any, step: int, data_rank: int) -> Iterator[Any]:
         )
 
 
-def run_case(case: Case, folder: Path) -> dict[str, Any]:
+def run_case(case: Case) -> dict[str, Any]:
     """Train the case for its steps in the started processes; loss and gradient norm of each step."""
     import torch.distributed as dist
     from megatron.core import parallel_state
@@ -171,9 +195,9 @@ def run_case(case: Case, folder: Path) -> dict[str, Any]:
         for step in range(STEPS):
             curve["loss"].append(engine.backward(batches(config, step, engine.data_rank), step).loss)
             curve["norm"].append(engine.update(step))
+        dist.barrier()
         return curve
     finally:
-        dist.barrier()
         parallel_state.destroy_model_parallel()
 
 
@@ -196,12 +220,14 @@ def main() -> None:
         if case.world_size != dist.get_world_size():
             continue
         try:
-            result = run_case(case, folder)
+            result = run_case(case)
         except Exception as error:
             traceback.print_exc()
-            result = {"error": f"{type(error).__name__}: {error}"}
+            write_json(folder / f"{case.name}.json", {"error": f"{type(error).__name__}: {error}"})
+            # Other ranks may be waiting for this one in a collective: nothing can follow.
+            os._exit(1)
         if dist.get_rank() == 0:
-            (folder / f"{case.name}.json").write_text(json.dumps(result), encoding="utf-8")
+            write_json(folder / f"{case.name}.json", result)
     dist.destroy_process_group()
 
 

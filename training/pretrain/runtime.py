@@ -66,6 +66,7 @@ def mend_without_te() -> None:
 
     # Megatron sums a contiguous copy and returns the tensor it was given: nothing is summed when they differ.
     mappings._reduce = _reduce
+    _mend_balancing()
     if not moe.HAVE_TE:
         # The router looks the name up without asking whether there is one; and latent attention thinks there is.
         moe.te_general_gemm = None
@@ -79,6 +80,35 @@ def _reduce(tensor: torch.Tensor, group: Any) -> torch.Tensor:
     total = tensor.contiguous()
     torch.distributed.all_reduce(total, group=group)
     return total
+
+
+def _mend_balancing() -> None:
+    """Weigh a router's auxiliary losses by tokens, as `calculate_per_token_loss` weighs the main one.
+
+    Megatron multiplies them by the tokens of this rank, though tensor- and context-parallel ranks hold a part of each
+    micro-batch, and by the positions of one sequence where the loss is per sequence. So their weight changed with the
+    layout and with the micro-batch.
+    """
+    from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
+    from megatron.core.transformer.moe.router import TopKRouter
+
+    attach = TopKRouter.attach_and_log_load_balancing_loss
+
+    def attach_by_tokens(
+        self: Any, activation: torch.Tensor, coefficient: float, loss: Any, name: str, group: Any, *args: Any, **kw: Any
+    ) -> Any:
+        kw["valid_token_count"] = activation.shape[0] * group.size()
+        return attach(self, activation, coefficient, loss, name, group, *args, **kw)
+
+    def z_loss(self: Any, logits: torch.Tensor, padding_mask: torch.Tensor | None = None) -> Any:
+        if self.config.moe_z_loss_coeff is None or not self.training or not torch.is_grad_enabled():
+            return logits
+        assert padding_mask is None, "padding is left to the loss mask"
+        total = torch.logsumexp(logits, dim=-1).square().sum() * self.config.moe_z_loss_coeff
+        return MoEAuxLossAutoScaler.apply(logits, total)
+
+    _set(TopKRouter, "attach_and_log_load_balancing_loss", attach_by_tokens)
+    _set(TopKRouter, "apply_z_loss", z_loss)
 
 
 def _mend_optimizer() -> None:

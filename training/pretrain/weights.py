@@ -45,7 +45,11 @@ def place(key: str, stacked: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
 
 def local_shards(model: Any) -> Iterator[ShardedTensor]:
     """This rank's tensors with their place in the whole ones; their `.data` are views of the parameters."""
-    state = model.sharded_state_dict()
+    from megatron.core import parallel_state
+
+    state = model.sharded_state_dict(
+        metadata={"dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True)}
+    )
     # A gated feed-forward's weight is one parameter and two pieces of the whole: factories split it into views.
     apply_factories(state)
     for value in nested_values(state):
