@@ -39,8 +39,8 @@ def token_rewards(scores_B: torch.Tensor, kl_BC: torch.Tensor, mask: torch.Tenso
     Stiennon et al. 2020, section 3.4: R(x, y) = score(x, y) - coef * log(policy / reference), the score at the end.
     """
     rewards = -kl_coef * kl_BC * mask
-    rows = torch.arange(len(scores_B), device=rewards.device)
-    rewards[rows, mask.sum(1) - 1] += scores_B.to(rewards.dtype)
+    (rows,) = mask.any(1).nonzero(as_tuple=True)  # a completion without tokens gets nothing
+    rewards[rows, mask.sum(1)[rows] - 1] += scores_B[rows].to(rewards.dtype)
     return rewards
 
 

@@ -12,6 +12,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from millbase.config import Config
+from training.posttrain.config import LoraConfig
+from training.posttrain.ppo.options import MonitorConfig, PretrainMixConfig, SamplerConfig, SftMixConfig
 
 
 class RewardConfig(Config):
@@ -28,9 +30,11 @@ class RewardConfig(Config):
     """Weight of the reward model's score in the sum."""
     function_weights: list[float] = Field(default_factory=list)
     """Weights of the functions in the sum; empty means 1 each."""
-    normalize: Literal["none", "reference", "running"] = "reference"
+    normalize: Literal["none", "reference", "running", "running_scale", "batch"] = "reference"
     """Shift and scale scores to mean 0, standard deviation 1: over the first rollout, which the reference policy wrote
-    (`reference`, Stiennon et al. 2020 section 3.4), or over everything seen so far (`running`). `none` leaves them."""
+    (`reference`, Stiennon et al. 2020 section 3.4), over everything seen so far (`running`), or over the rollout itself
+    (`batch`). `running_scale` divides by the standard deviation so far and shifts nothing (Engstrom et al. 2020,
+    section 2). `none` leaves them."""
     clip: float | None = Field(default=5.0, gt=0)
     """Clip normalised scores to [-clip, clip]; null for no clipping."""
     missing_eos_penalty: float = Field(default=1.0, ge=0)
@@ -40,6 +44,12 @@ class RewardConfig(Config):
     mean (Huang et al. 2024, section 3.6)."""
     batch_size: int = Field(default=64, gt=0)
     """Conversations per forward pass of the reward model."""
+    on_error: Literal["stop", "zero", "skip"] = "stop"
+    """What happens when a source raises or gives a number that is not finite. `stop` ends the run and names source and
+    completion; the last saved state stays. `zero` counts the source as 0 for that completion. `skip` takes the
+    completion out of the update. The last two keep every case with its reason in `reward_errors.jsonl`."""
+    max_error_share: float = Field(default=0.1, ge=0, le=1)
+    """`zero` and `skip` stop the run all the same when more than this share of a rollout's completions is affected."""
 
     @model_validator(mode="after")
     def _check(self) -> RewardConfig:
@@ -66,6 +76,11 @@ class KlConfig(Config):
     controller: Literal["proportional", "threshold"] = "proportional"
     """`proportional`: Ziegler et al. 2019, section 2.2. `threshold`: Schulman et al. 2017, section 4 (halve below
     target / 1.5, double above 1.5 target)."""
+    loss_coef: float = Field(default=0.0, ge=0)
+    """Weight of a KL term in the policy's loss, per token, beside or (with `coef` 0) instead of the penalty."""
+    loss_estimator: Literal["k1", "k2", "k3"] = "k2"
+    """Estimator of that term. The gradient of k2 is that of the KL in expectation; k3 is GRPO's choice; the gradient of
+    k1 is pure noise."""
     gain: float = Field(default=0.1, gt=0, le=5)
     """K_beta of the proportional controller: the coefficient changes by at most 0.2 * gain of itself in one update.
     Short runs want about 1."""
@@ -107,9 +122,6 @@ class PolicyConfig(Config):
     equation 5; 3 is usual); null for none."""
     entropy_coef: float = Field(default=0.0, ge=0)
     """Weight of the mean token entropy, added to the objective."""
-    sampler_ratio_cap: float | None = Field(default=None, gt=0)
-    """Cap of the truncated importance weight between the policy's log-probabilities in training and those the sampler
-    used (needed when the sampler runs in another precision); null for no correction."""
 
 
 class CriticConfig(Config):
@@ -128,19 +140,6 @@ class CriticConfig(Config):
     """Rollouts at the start that train the critic alone; they come on top of `updates`."""
     clip: float | None = Field(default=0.2, gt=0)
     """A value may move this far from the rollout's within one update before the loss stops following; null for none."""
-
-
-class SftMixConfig(Config):
-    """Supervised data mixed into the policy's loss to protect what SFT taught (Ouyang et al. 2022, PPO-ptx)."""
-
-    data: str | list[str]
-    """Instruction data (JSONL, Parquet or Arrow) in any of the accepted layouts."""
-    coef: float = Field(default=0.5, gt=0)
-    """Weight of the mean negative log-likelihood of assistant tokens."""
-    batch_size: int = Field(default=32, gt=0)
-    """Conversations per optimizer step."""
-    max_length: int = Field(default=512, gt=1)
-    """Longer conversations are left out, and counted."""
 
 
 class PpoConfig(Config):
@@ -162,6 +161,16 @@ class PpoConfig(Config):
     """Value model."""
     sft_mix: SftMixConfig | None = None
     """Supervised data mixed in; null for none."""
+    pretrain_mix: PretrainMixConfig | None = None
+    """Pretraining text mixed in; null for none."""
+    sampler: SamplerConfig = SamplerConfig()
+    """What writes the completions."""
+    monitor: MonitorConfig | None = None
+    """Judges that watch for over-optimisation; null for none."""
+    lora: LoraConfig | None = None
+    """Train low-rank adapters over frozen weights instead of all weights. The reference is then the policy with its
+    adapter off, and a critic that starts from the policy is a second adapter over the same weights: one model in memory
+    instead of three. Adapters are merged in what is saved."""
 
     updates: int = Field(default=100, gt=0)
     """Rollouts, each followed by `epochs` passes over it."""
@@ -215,6 +224,9 @@ class PpoConfig(Config):
     """CPU threads for torch in each process; null shares the cores out evenly."""
     save_every: int = Field(default=10, gt=0)
     """Updates between saved states; a killed run continues from the last one, bit for bit."""
+    save_every_steps: int | None = Field(default=None, gt=0)
+    """Save after this many optimizer steps inside an update as well (with the rollout), for rollouts that take hours;
+    null saves between updates only."""
     sample_every: int = Field(default=10, gt=0)
     """Updates between records in `samples.jsonl`."""
     sample_count: int = Field(default=8, ge=0)
@@ -235,6 +247,11 @@ class PpoConfig(Config):
             raise ValueError(
                 f"a minibatch of {self.rollout_size // self.minibatches} completions cannot be dealt evenly to "
                 f"processes = {self.processes}"
+            )
+        if self.lora is not None and self.lora.dropout:
+            raise ValueError(
+                f"lora.dropout = {self.lora.dropout}: with dropout a policy differs from itself and the first ratios "
+                "are not 1; set it to 0"
             )
         return self
 

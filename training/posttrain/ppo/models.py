@@ -16,6 +16,7 @@ from torch import nn
 
 from millbase.errors import InputError
 from training.load import LoadedModel, load_model, load_reward_model, tokenizer_digest
+from training.posttrain.ppo.adapters import CRITIC, POLICY, Adapters
 from training.posttrain.ppo.config import CriticConfig, PpoConfig
 
 HEAD_TOLERANCE = 1e-3
@@ -23,15 +24,25 @@ HEAD_TOLERANCE = 1e-3
 
 
 class Policy:
-    """A causal language model as trunk and head, with the token ids that end an assistant's turn."""
+    """A causal language model as trunk and head, with the token ids that end an assistant's turn.
 
-    def __init__(self, model: Any, end_ids: set[int]) -> None:
-        self.model = model
-        self.end_ids = end_ids
+    With `adapters`, the model's weights are shared and `adapter` says which of them (None: none) makes this policy.
+    """
+
+    def __init__(
+        self, model: Any, end_ids: set[int], adapters: Adapters | None = None, adapter: str | None = None
+    ) -> None:
+        self.model, self.end_ids = model, end_ids
+        self.adapters, self.adapter = adapters, adapter
 
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    def activate(self) -> None:
+        """Make the shared weights this policy's."""
+        if self.adapters is not None:
+            self.adapters.use(self.adapter)
 
     def hidden(
         self,
@@ -41,6 +52,7 @@ class Policy:
         cache: Any = None,
     ) -> torch.Tensor:
         """Hidden states [B, T, H] under the head, of token ids [B, T]."""
+        self.activate()
         output = self.model.base_model(
             input_ids=ids,
             attention_mask=attention_mask,
@@ -54,17 +66,41 @@ class Policy:
         """Logits [..., V] of hidden states [..., H]."""
         return self.model.get_output_embeddings()(hidden)
 
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The weights that training moves, by name."""
+        if self.adapters is not None and self.adapter is not None:
+            return self.adapters.parameters(self.adapter)
+        return dict(self.model.named_parameters())
+
 
 class Critic:
-    """A one-label sequence classifier read as a value model: its score head at every position."""
+    """A value model: a trunk and a one-number head, read at every position.
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    `model` is a one-label sequence classifier, or, where the critic is an adapter over the policy's weights, the
+    policy's causal model beside a `head` of its own.
+    """
+
+    def __init__(
+        self, model: Any, head: nn.Linear | None = None, adapters: Adapters | None = None, adapter: str | None = None
+    ) -> None:
+        self.model, self.adapters, self.adapter = model, adapters, adapter
+        self.own_head = head
 
     def values(self, ids: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         """Values [N], float32, at positions (rows, columns) of token ids [B, T]."""
+        if self.adapters is not None:
+            self.adapters.use(self.adapter)
         hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        return self.model.score(hidden[rows, columns]).squeeze(-1).float()
+        head = self.model.score if self.own_head is None else self.own_head
+        return head(hidden[rows, columns]).squeeze(-1).float()
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The weights that training moves, by name."""
+        if self.adapters is None or self.adapter is None:
+            return dict(self.model.named_parameters())
+        weights = self.adapters.parameters(self.adapter)
+        head = {} if self.own_head is None else {f"score.{name}": w for name, w in self.own_head.named_parameters()}
+        return {**weights, **head}
 
 
 @dataclass
@@ -79,6 +115,18 @@ class Networks:
     """Longest sequence, in tokens, that policy and critic were configured for."""
     tokenizer_digest: str
 
+    def merged(self) -> tuple[Any, Any]:
+        """Policy and critic as plain models for saving, adapters worked in. Nothing can be trained afterwards."""
+        policy, critic = self.policy, self.critic
+        if policy.adapters is None or policy.adapter is None:
+            return policy.model, critic.model
+        if critic.own_head is None:
+            assert critic.adapters is not None and critic.adapter is not None
+            return policy.adapters.merged(policy.adapter), critic.adapters.merged(critic.adapter)
+        apart = copy.deepcopy(policy.adapters)  # both are merged into the same weights
+        model = _classifier(critic.adapters.merged(CRITIC) if critic.adapters else None, critic.own_head)
+        return apart.merged(policy.adapter), model
+
 
 def load_networks(config: PpoConfig, device: torch.device) -> Networks:
     """Load policy, reference and critic. UserError when one is missing or they do not fit together."""
@@ -86,21 +134,22 @@ def load_networks(config: PpoConfig, device: torch.device) -> Networks:
     digest = tokenizer_digest(loaded.path)
     policy = Policy(prepare(loaded.model, config.gradient_checkpointing), end_of_turn_ids(loaded))
     check_head(policy)
-    if config.reference is None:
+    reference_model = policy.model
+    if config.reference is not None:
+        reference_model = _other_reference(config.reference, config.model, digest, device)
+    elif config.lora is None:
         reference_model = copy.deepcopy(loaded.model)
+    if config.lora is not None:
+        policy.adapters, policy.adapter = Adapters(policy.model, config.lora, POLICY), POLICY
+    if reference_model is policy.model:
+        reference = Policy(policy.model, policy.end_ids, policy.adapters, None)
     else:
-        other = load_model(config.reference, device=device)
-        if tokenizer_digest(other.path) != digest:
-            raise InputError(
-                f"reference {config.reference!r} has another tokenizer than model {config.model!r}; KL needs the same "
-                "tokens, give a reference of the same family"
-            )
-        reference_model = prepare(other.model, False)
-    reference_model.requires_grad_(False).eval()
-    critic, critic_length = load_critic(config, loaded, digest, device)
+        reference_model.requires_grad_(False).eval()
+        reference = Policy(reference_model, policy.end_ids)
+    critic, critic_length = load_critic(config, loaded, policy, digest, device)
     return Networks(
         policy=policy,
-        reference=Policy(reference_model, policy.end_ids),
+        reference=reference,
         critic=critic,
         tokenizer=loaded.tokenizer,
         max_length=min(loaded.max_length, critic_length),
@@ -108,20 +157,54 @@ def load_networks(config: PpoConfig, device: torch.device) -> Networks:
     )
 
 
-def load_critic(config: PpoConfig, policy: LoadedModel, digest: str, device: torch.device) -> tuple[Critic, int]:
+def _other_reference(path: str, model: str, digest: str, device: torch.device) -> Any:
+    other = load_model(path, device=device)
+    if tokenizer_digest(other.path) != digest:
+        raise InputError(
+            f"reference {path!r} has another tokenizer than model {model!r}; KL needs the same tokens, give a "
+            "reference of the same family"
+        )
+    return prepare(other.model, False)
+
+
+def load_critic(
+    config: PpoConfig, loaded: LoadedModel, policy: Policy, digest: str, device: torch.device
+) -> tuple[Critic, int]:
     """The critic and its longest sequence, from the reward model or the policy as `critic.init` says."""
     from transformers import AutoModelForSequenceClassification
 
-    if _critic_source(config, digest) == "reward":
+    source = _critic_source(config, digest)
+    if config.lora is not None and source == "policy":
+        assert policy.adapters is not None
+        policy.adapters.add(CRITIC)
+        head = nn.Linear(policy.model.config.hidden_size, 1, bias=False).to(device)
+        nn.init.zeros_(head.weight)
+        return Critic(policy.model, head, policy.adapters, CRITIC), loaded.max_length
+    if source == "reward":
         reward = load_reward_model(str(config.reward.model), device=device)
         model, length = reward.model, reward.max_length
     else:
-        model = AutoModelForSequenceClassification.from_pretrained(policy.path, num_labels=1, dtype=torch.float32)
+        model = AutoModelForSequenceClassification.from_pretrained(loaded.path, num_labels=1, dtype=torch.float32)
         model.to(device)
-        length = policy.max_length
-    if config.critic.head == "zero" or _critic_source(config, digest) == "policy":
+        length = loaded.max_length
+    if config.critic.head == "zero" or source == "policy":
         nn.init.zeros_(model.score.weight)
-    return Critic(prepare(model, config.gradient_checkpointing)), length
+    model = prepare(model, config.gradient_checkpointing)
+    if config.lora is None:
+        return Critic(model), length
+    return Critic(model, None, Adapters(model, config.lora, CRITIC, "SEQ_CLS"), CRITIC), length
+
+
+def _classifier(causal: Any, head: nn.Linear) -> Any:
+    """A one-label classifier with the trunk of a causal model."""
+    from transformers import AutoModelForSequenceClassification
+
+    config = copy.deepcopy(causal.config)
+    config.num_labels = 1
+    model = AutoModelForSequenceClassification.from_config(config)
+    setattr(model, model.base_model_prefix, causal.base_model)
+    model.score = head
+    return model
 
 
 def _critic_source(config: PpoConfig, digest: str) -> str:

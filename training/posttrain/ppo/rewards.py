@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import torch
 from millbase.errors import ConfigError, StageError
 from training.load import LoadedRewardModel, load_reward_model
 from training.posttrain.ppo.config import RewardConfig
+from training.posttrain.ppo.options import MonitorConfig
 from training.posttrain.ppo.prompts import Prompt
 
 RewardFunction = Callable[..., Sequence[float]]
@@ -32,8 +34,8 @@ class RewardSource(Protocol):
 class ModelReward:
     """A reward model; conversations are rendered with its own chat template and tokenizer."""
 
-    def __init__(self, model: LoadedRewardModel, weight: float, batch_size: int) -> None:
-        self.name, self.model, self.weight, self.batch_size = "reward_model", model, weight, batch_size
+    def __init__(self, model: LoadedRewardModel, weight: float, batch_size: int, name: str = "reward_model") -> None:
+        self.name, self.model, self.weight, self.batch_size = name, model, weight, batch_size
 
     def score(self, prompts: list[Prompt], completions: list[str]) -> list[float]:
         conversations = [
@@ -45,6 +47,11 @@ class ModelReward:
         result = [0.0] * len(order)
         for i, score in zip(order, scores):
             result[i] = score
+        bad = next((score for score in result if not math.isfinite(score)), None)
+        if bad is not None:
+            raise StageError(
+                f"{self.name} {str(self.model.path)!r} returned {bad}; every reward must be a finite number"
+            )
         return result
 
 
@@ -78,6 +85,33 @@ class FunctionReward:
         return numbers
 
 
+@dataclass(frozen=True)
+class Scored:
+    """One source's scores of some completions."""
+
+    values: list[float]
+    """0 where the source failed."""
+    errors: dict[int, str] = field(default_factory=dict)
+    """Why it failed, by position."""
+
+
+def score(source: RewardSource, prompts: list[Prompt], completions: list[str], on_error: str) -> Scored:
+    """Scores by `source`; with `on_error` other than `stop`, a batch that fails is scored again one by one, so that one
+    bad completion costs no other its score."""
+    if on_error == "stop":
+        return Scored(source.score(prompts, completions))
+    try:
+        return Scored(source.score(prompts, completions))
+    except StageError:
+        values, errors = [0.0] * len(completions), {}
+        for i, (prompt, text) in enumerate(zip(prompts, completions)):
+            try:
+                (values[i],) = source.score([prompt], [text])
+            except StageError as error:
+                errors[i] = str(error)
+        return Scored(values, errors)
+
+
 def load_sources(config: RewardConfig, device: torch.device) -> list[RewardSource]:
     """All sources the configuration names. ConfigError when a function cannot be found."""
     sources: list[RewardSource] = []
@@ -88,6 +122,16 @@ def load_sources(config: RewardConfig, device: torch.device) -> list[RewardSourc
     for reference, weight in zip(config.functions, weights):
         sources.append(FunctionReward(reference.rpartition(":")[2], find_function(reference), weight))
     return sources
+
+
+def load_judges(config: MonitorConfig, batch_size: int, device: torch.device) -> list[RewardSource]:
+    """The monitor's judges: reward models `model_0`, `model_1`, ..., then functions by name."""
+    judges: list[RewardSource] = [
+        ModelReward(load_reward_model(path, device=device), 1.0, batch_size, f"model_{n}")
+        for n, path in enumerate(config.models)
+    ]
+    judges += [FunctionReward(f.rpartition(":")[2], find_function(f), 1.0) for f in config.functions]
+    return judges
 
 
 def find_function(reference: str) -> RewardFunction:
@@ -123,11 +167,14 @@ class ScoreNormalizer:
 
     def __call__(self, scores: torch.Tensor) -> torch.Tensor:
         """Normalised and clipped scores [B]; with `reference`, only the first call moves the statistics."""
-        if self.mode == "running" or (self.mode == "reference" and self.count == 0):
+        if self.mode == "batch":
+            self.count, self.mean, self.squares = 0, 0.0, 0.0
+        if self.mode not in ("none", "reference") or (self.mode == "reference" and self.count == 0):
             self._observe(scores.double())
         if self.mode != "none":
+            centre = 0.0 if self.mode == "running_scale" else self.mean
             # a constant score carries no preference: do not blow its rounding up
-            scores = (scores - self.mean) / max(self.std, 1e-6)
+            scores = (scores - centre) / max(self.std, 1e-6)
         return scores if self.clip is None else scores.clamp(-self.clip, self.clip)
 
     @property

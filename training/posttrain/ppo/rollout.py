@@ -6,23 +6,26 @@ Shapes: B completions, T tokens of prompt and completion, C completion tokens; a
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from millbase.seeds import derive_seed
+from millbase.errors import StageError
 from training.posttrain.ppo.advantages import generalized_advantages, token_rewards, whiten
 from training.posttrain.ppo.batches import micro_batches, minibatches
 from training.posttrain.ppo.config import PpoConfig
 from training.posttrain.ppo.distributed import Group
+from training.posttrain.ppo.engines import make_sampler
 from training.posttrain.ppo.kl import kl_estimate
 from training.posttrain.ppo.logprobs import compare, token_logprobs
 from training.posttrain.ppo.models import Networks, Policy
 from training.posttrain.ppo.prompts import Prompt, PromptSet
 from training.posttrain.ppo.rewards import RewardSource, ScoreNormalizer
-from training.posttrain.ppo.sampling import Completion, sample
+from training.posttrain.ppo.sampling import Completion
+from training.posttrain.ppo.scoring import ScoredCompletion, check_errors, score_all
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Rollout:
     prompts: list[Prompt]
     completions: list[Completion]
     texts: list[str]
+    kept: list[bool]
+    """False for a completion that was taken out, because a reward source failed on it or it has no token."""
     scores: torch.Tensor
     """[B] weighted sum of the sources, as they gave it."""
     source_scores: dict[str, list[float]]
@@ -66,6 +71,32 @@ class Rollout:
     values: torch.Tensor
     advantages: torch.Tensor = field(init=False)
     returns: torch.Tensor = field(init=False)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    """Completions that a reward source failed on: row, source, reason."""
+    judged: dict[str, list[float]] = field(default_factory=dict)
+    """The monitor's judges' scores."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time of its parts: sampling, scoring, forward passes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values and tensors, for a state saved inside an update; the prompts follow from its number."""
+        values = {name: getattr(self, name) for name in _SAVED}
+        return {**values, "completions": [vars(completion) for completion in self.completions]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], prompts: list[Prompt]) -> Rollout:
+        """The inverse of `to_dict`."""
+        values = dict(values)
+        later = {name: values.pop(name) for name in ("advantages", "returns")}
+        completions = [Completion(**completion) for completion in values.pop("completions")]
+        rollout = cls(prompts=prompts, completions=completions, **values)
+        rollout.advantages, rollout.returns = later["advantages"], later["returns"]
+        return rollout
+
+    @property
+    def rows(self) -> list[int]:
+        """The completions that count."""
+        return [i for i, kept in enumerate(self.kept) if kept]
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +105,7 @@ class Rollout:
     @property
     def measured_kl(self) -> float:
         """KL to the reference, in nats, of a completion on average."""
-        return float((self.kl * self.mask).sum(1).mean())
+        return float((self.kl * self.mask).sum(1)[self.rows].mean())
 
     @property
     def total_lengths(self) -> list[int]:
@@ -84,7 +115,7 @@ class Rollout:
     def pack(self, indices: list[int]) -> Packed:
         """Sequences `indices` as one batch without superfluous padding."""
         prompts = [self.prompts[i].tokens for i in indices]
-        completions = [self.completions[i].tokens for i in indices]
+        completions = [self.completions[i].tokens if self.kept[i] else [] for i in indices]
         width = max(len(p) + len(c) for p, c in zip(prompts, completions))
         ids = [p + c + [0] * (width - len(p) - len(c)) for p, c in zip(prompts, completions)]
         rows = [r for r, c in enumerate(completions) for _ in c]
@@ -127,9 +158,13 @@ class RolloutMaker:
         sources: list[RewardSource],
         normalizer: ScoreNormalizer,
         group: Group,
+        judges: list[RewardSource] | None = None,
     ) -> None:
         self.config, self.networks, self.prompts = config, networks, prompts
         self.sources, self.normalizer, self.group = sources, normalizer, group
+        self.judges = judges or []
+        pad = networks.tokenizer.pad_token_id
+        self.sampler = make_sampler(config, networks.policy, min(networks.policy.end_ids) if pad is None else pad)
 
     def make(self, number: int, kl_coef: float) -> Rollout:
         """Rollout `number`, counted from 0; a pure function of the networks, the number and the seed.
@@ -137,70 +172,79 @@ class RolloutMaker:
         Log-probabilities are computed in the very micro-batches of the first pass over the rollout: so the ratios of
         its first optimizer step are exactly 1, not 1 up to rounding.
         """
-        prompts = self._prompts(number)
-        completions, texts, source_scores = self._sample_and_score(number, prompts)
-        scores = torch.zeros(len(prompts), dtype=torch.float64)
-        for source in self.sources:
-            scores += source.weight * torch.tensor(source_scores[source.name], dtype=torch.float64)
-        rollout = self._new(prompts, completions, texts, scores.float(), source_scores)
-        config = self.config
-        for rows in minibatches(config, number, epoch=0):
-            self._fill(rollout, micro_batches(rollout.total_lengths, rows, self.group, config.micro_batch_size))
-        # every process has filled its own rows and left zeros elsewhere
-        self.group.sum_(getattr(rollout, name) for name in _COMPUTED)
-        self._credit(rollout, kl_coef)
-        return rollout
-
-    def _prompts(self, number: int) -> list[Prompt]:
-        each = self.config.samples_per_prompt
-        count = self.config.rollout_size // each
-        return [prompt for prompt in self.prompts.take(number * count, count) for _ in range(each)]
-
-    def _sample_and_score(
-        self, number: int, prompts: list[Prompt]
-    ) -> tuple[list[Completion], list[str], dict[str, list[float]]]:
-        config, networks, group = self.config, self.networks, self.group
-        noise = torch.Generator().manual_seed(derive_seed(config.seed, "sampling", number))
-        uniforms = torch.rand(len(prompts), config.max_new_tokens, dtype=torch.float64, generator=noise)
+        config, group = self.config, self.group
+        marks = [time.monotonic()]
+        prompts = self.prompts_of(number)
         # like lengths together, and the same load for every process
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].tokens))
         mine = group.share(order)
-        own = [prompts[i] for i in mine]
         with forward_precision(config, group.device):
-            completions = sample(
-                networks.policy, [p.tokens for p in own], uniforms[mine], config.temperature, config.sampling_batch_size
-            )
-        texts = [self._decode(completion) for completion in completions]
-        scores = [source.score(own, texts) for source in self.sources]
-        merged = group.gather(list(zip(completions, texts, zip(*scores))))
-        result: list[Any] = [None] * len(prompts)
-        for i, item in zip(order, merged):
-            result[i] = item
-        by_source = {source.name: [item[2][n] for item in result] for n, source in enumerate(self.sources)}
-        return [item[0] for item in result], [item[1] for item in result], by_source
+            own = self.sampler.draw(number, [prompts[i].tokens for i in mine], mine, len(prompts))
+        marks.append(time.monotonic())
+        scored = score_all(
+            [prompts[i] for i in mine], own, self._decode, self.sources, self.judges, config.reward.on_error
+        )
+        merged: list[Any] = [None] * len(prompts)
+        for i, item in zip(order, group.gather(scored)):
+            merged[i] = item
+        rollout = self._new(prompts, merged)
+        marks.append(time.monotonic())
+        for rows in minibatches(config, number, epoch=0):
+            self._fill(rollout, micro_batches(rollout.total_lengths, rows, group, config.micro_batch_size))
+        # every process has filled its own rows and left zeros elsewhere
+        group.sum_(getattr(rollout, name) for name in _COMPUTED)
+        self._credit(rollout, kl_coef)
+        marks.append(time.monotonic())
+        names = ("sampling", "scoring", "forward")
+        rollout.seconds = {name: after - before for name, before, after in zip(names, marks, marks[1:])}
+        return rollout
+
+    def prompts_of(self, number: int) -> list[Prompt]:
+        """The prompts of rollout `number`, each as often as it is answered."""
+        each = self.config.samples_per_prompt
+        count = self.config.rollout_size // each
+        return [prompt for prompt in self.prompts.take(number * count, count) for _ in range(each)]
 
     def _decode(self, completion: Completion) -> str:
         tokens = completion.tokens[:-1] if completion.finished else completion.tokens
         return self.networks.tokenizer.decode(tokens, skip_special_tokens=True)
 
-    def _new(
-        self,
-        prompts: list[Prompt],
-        completions: list[Completion],
-        texts: list[str],
-        scores: torch.Tensor,
-        source_scores: dict[str, list[float]],
-    ) -> Rollout:
-        device = self.group.device
-        lengths = torch.tensor([len(completion.tokens) for completion in completions])
+    def _new(self, prompts: list[Prompt], scored: list[ScoredCompletion]) -> Rollout:
+        """A rollout without what takes a forward pass."""
+        device, completions = self.group.device, [item.completion for item in scored]
+        errors = check_errors(scored, self.config.reward)
+        drop = self.config.reward.on_error == "skip"
+        kept = [bool(item.completion.tokens) and not (drop and item.errors) for item in scored]
+        if not any(kept):
+            raise StageError("no completion of a rollout could be used: none has a token and a score")
+        lengths = torch.tensor([len(c.tokens) if keep else 0 for c, keep in zip(completions, kept)])
         width = int(lengths.max())
         mask = (torch.arange(width)[None] < lengths[:, None]).to(device)
-        sampler = torch.tensor([c.logps + [0.0] * (width - len(c.logps)) for c in completions], device=device)
+        sampler = torch.zeros(mask.shape, device=device)
+        sampler[mask] = torch.tensor([x for c, keep in zip(completions, kept) if keep for x in c.logps], device=device)
+        total = torch.zeros(len(prompts), dtype=torch.float64)
+        for n, source in enumerate(self.sources):
+            total += source.weight * torch.tensor([item.scores[n] for item in scored], dtype=torch.float64)
+        scores = total.float()
         unfinished = torch.tensor([not completion.finished for completion in completions])
-        normalized = self.normalizer(scores) - self.config.reward.missing_eos_penalty * unfinished
-        blank = {name: torch.zeros(mask.shape, device=device) for name in _COMPUTED}
+        rows = torch.tensor(kept).nonzero()[:, 0]
+        normalized = torch.zeros_like(scores)
+        penalty = self.config.reward.missing_eos_penalty * unfinished
+        normalized[rows] = self.normalizer(scores[rows]) - penalty[rows]
+        blank: dict[str, Any] = {name: torch.zeros(mask.shape, device=device) for name in _COMPUTED}
         return Rollout(
-            prompts, completions, texts, scores, source_scores, normalized.to(device), mask, sampler, **blank
+            prompts=prompts,
+            completions=completions,
+            texts=[item.text for item in scored],
+            kept=kept,
+            scores=scores,
+            source_scores={source.name: [item.scores[n] for item in scored] for n, source in enumerate(self.sources)},
+            normalized_scores=normalized.to(device),
+            mask=mask,
+            sampler_logp=sampler,
+            errors=errors,
+            judged={judge.name: [item.judged[n] for item in scored] for n, judge in enumerate(self.judges)},
+            **blank,
         )
 
     @torch.no_grad()
@@ -209,6 +253,8 @@ class RolloutMaker:
         config, networks = self.config, self.networks
         for indices in plan:
             packed = rollout.pack(indices)
+            if not len(packed.targets):
+                continue
             policy, reference = networks.policy, networks.reference
             sizes = (config.temperature, config.logit_chunk)
             with forward_precision(config, rollout.device):
@@ -234,3 +280,7 @@ class RolloutMaker:
 
 
 _COMPUTED = ("logp", "reference_logp", "kl", "entropy", "values")
+_SAVED = (
+    *("texts", "kept", "scores", "source_scores", "normalized_scores", "mask", "sampler_logp", *_COMPUTED),
+    *("advantages", "returns", "errors", "judged", "seconds"),
+)

@@ -37,6 +37,9 @@ def train_ppo(config: PpoConfig, out: str | Path) -> Path:
         # a function's file is an input like any other: another text is another run
         "reward_functions": _function_files(config.reward.functions),
         "prompts": glob_files(config.prompts, "prompt files"),
+        "monitor_models": [] if config.monitor is None else config.monitor.models,
+        "monitor_functions": [] if config.monitor is None else _function_files(config.monitor.functions),
+        "pretrain_mix": None if config.pretrain_mix is None else config.pretrain_mix.tokens,
         "sft_mix": None if config.sft_mix is None else glob_files(config.sft_mix.data, "instruction files"),
     }
     with create_artifact(out, kind="checkpoint", config=config, inputs=inputs, seed=config.seed) as artifact:

@@ -10,10 +10,11 @@ from millbase.errors import InputError
 from millbase.log import get_logger
 from millbase.seeds import derive_seed
 from training.posttrain.data import load_instructions
-from training.posttrain.ppo.config import PpoConfig, SftMixConfig
+from training.posttrain.ppo.config import PpoConfig
 from training.posttrain.ppo.distributed import Group
 from training.posttrain.ppo.logprobs import token_logprobs
 from training.posttrain.ppo.models import Policy
+from training.posttrain.ppo.options import SftMixConfig
 
 logger = get_logger(__name__)
 

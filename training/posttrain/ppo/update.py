@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -12,9 +13,11 @@ from millbase.errors import StageError
 from training.posttrain.ppo.batches import learning_rate_scale, micro_batches, minibatches
 from training.posttrain.ppo.config import PpoConfig
 from training.posttrain.ppo.distributed import Group
+from training.posttrain.ppo.kl import kl_estimate
 from training.posttrain.ppo.logprobs import token_logprobs
 from training.posttrain.ppo.loss import StepStats, importance_weights, policy_loss, value_loss
 from training.posttrain.ppo.models import Networks
+from training.posttrain.ppo.pretrain_mix import PretrainMix
 from training.posttrain.ppo.rollout import Packed, Rollout, completion_hidden, forward_precision
 from training.posttrain.ppo.sft_mix import SftMix
 
@@ -34,6 +37,23 @@ class UpdateResult:
     """At the last step."""
     critic_learning_rate: float = 0.0
     sft_loss: float = 0.0
+    pretrain_loss: float = 0.0
+    policy_moves: bool = True
+    """Whether the policy still takes steps: not during the critic's pretraining, nor after a KL stop."""
+
+    @property
+    def done(self) -> int:
+        """Optimizer steps taken, whether or not the policy took part."""
+        return len(self.steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a state saved inside an update."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> UpdateResult:
+        """The inverse of `to_dict`."""
+        return cls(**{**values, "steps": [StepStats(**step) for step in values["steps"]]})
 
     def mean(self, name: str) -> float:
         """Mean over tokens of a statistic, over all steps in which it was computed."""
@@ -45,15 +65,26 @@ class UpdateResult:
 class Updater:
     """Holds the two optimizers and takes the steps."""
 
-    def __init__(self, config: PpoConfig, networks: Networks, group: Group, sft_mix: SftMix | None = None) -> None:
-        self.config, self.networks, self.group, self.sft_mix = config, networks, group, sft_mix
-        self.policy_optimizer = self._optimizer(networks.policy.model)
-        self.critic_optimizer = self._optimizer(networks.critic.model)
+    def __init__(
+        self,
+        config: PpoConfig,
+        networks: Networks,
+        group: Group,
+        sft_mix: SftMix | None = None,
+        pretrain_mix: PretrainMix | None = None,
+    ) -> None:
+        self.config, self.networks, self.group = config, networks, group
+        self.sft_mix, self.pretrain_mix = sft_mix, pretrain_mix
+        # kept as lists: which adapter is on decides what requires a gradient at a given moment
+        self.policy_weights = list(networks.policy.trained().values())
+        self.critic_weights = list(networks.critic.trained().values())
+        self.policy_optimizer = self._optimizer(self.policy_weights)
+        self.critic_optimizer = self._optimizer(self.critic_weights)
 
-    def _optimizer(self, model: Any) -> torch.optim.Optimizer:
+    def _optimizer(self, weights: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         config = self.config
         return torch.optim.AdamW(
-            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            weights,
             lr=0.0,
             betas=config.adam_betas,
             eps=config.adam_epsilon,
@@ -61,41 +92,53 @@ class Updater:
             fused=True,
         )
 
-    def update(self, rollout: Rollout, number: int) -> UpdateResult:
-        """All passes over rollout `number`. The policy rests during the critic's pretraining, and after a KL stop."""
-        config, result = self.config, UpdateResult()
-        policy_moves = number >= config.critic.pretrain_updates
-        step = 0
-        for epoch in range(config.epochs):
-            for rows in minibatches(config, number, epoch):
-                stats = self._accumulate(rollout, rows, policy_moves, number, step, result)
-                stop = config.kl.stop
-                if policy_moves and stop is not None and stats.approx_kl / stats.policy_tokens > stop:
-                    policy_moves = False  # this step's policy gradient is dropped as well
-                if policy_moves:
-                    self._policy_step(number, step, result)
+    def update(
+        self,
+        rollout: Rollout,
+        number: int,
+        result: UpdateResult | None = None,
+        after_step: Callable[[UpdateResult], None] | None = None,
+    ) -> UpdateResult:
+        """All passes over rollout `number`. The policy rests during the critic's pretraining, and after a KL stop.
+
+        With the `result` of an interrupted update, its remaining steps. `after_step` is called after every step.
+        """
+        config = self.config
+        result = result or UpdateResult(policy_moves=number >= config.critic.pretrain_updates)
+        plan = [rows for epoch in range(config.epochs) for rows in minibatches(config, number, epoch)]
+        for step in range(result.done, len(plan)):
+            stats = self._accumulate(rollout, plan[step], number, step, result)
+            stop = config.kl.stop
+            if result.policy_moves and stop is not None and stats.approx_kl > stop * stats.policy_tokens:
+                result.policy_moves = False  # this step's policy gradient is dropped as well
+            if result.policy_moves and stats.policy_tokens:
+                self._policy_step(number, step, result)
+            if stats.value_tokens:
                 self._critic_step(number, step, result)
-                step += 1
+            if after_step is not None:
+                after_step(result)
         return result
 
-    def _accumulate(
-        self, rollout: Rollout, rows: list[int], policy_moves: bool, number: int, step: int, result: UpdateResult
-    ) -> StepStats:
+    def _accumulate(self, rollout: Rollout, rows: list[int], number: int, step: int, result: UpdateResult) -> StepStats:
         """Gradients of one optimizer step, summed over micro-batches and processes."""
-        config = self.config
+        config, policy_moves = self.config, result.policy_moves
         self.policy_optimizer.zero_grad(set_to_none=True)
         self.critic_optimizer.zero_grad(set_to_none=True)
         tokens = float(rollout.mask[rows].sum())
         total = StepStats()
         for indices in micro_batches(rollout.total_lengths, rows, self.group, config.micro_batch_size):
             packed = rollout.pack(indices)
+            if not len(packed.targets):
+                continue  # nothing but completions that were taken out
             if policy_moves:
                 total.add(self._policy_backward(rollout, packed, tokens))
             total.add(self._critic_backward(rollout, packed, tokens))
-        if policy_moves and self.sft_mix is not None:
-            steps_per_update = config.epochs * config.minibatches
-            index = number * steps_per_update + step
-            result.sft_loss = self.sft_mix.backward(self.networks.policy, index, config, self.group)
+        if policy_moves and tokens:
+            index = number * config.epochs * config.minibatches + step
+            if self.sft_mix is not None:
+                result.sft_loss = self.sft_mix.backward(self.networks.policy, index, config, self.group)
+            if self.pretrain_mix is not None:
+                result.pretrain_loss = self.pretrain_mix.backward(self.networks.policy, index, config, self.group)
         total = self._sum_over_processes(total, policy_moves)
         result.steps.append(total)
         return total
@@ -109,7 +152,7 @@ class Updater:
                 hidden, policy.head, packed.targets, config.temperature, config.logit_chunk, with_entropy
             )
         old_logp = rollout.logp[packed.where]
-        cap = config.policy.sampler_ratio_cap
+        cap = config.sampler.ratio_cap
         weights = None if cap is None else importance_weights(old_logp, rollout.sampler_logp[packed.where], cap)
         loss, stats = policy_loss(
             logp,
@@ -123,6 +166,9 @@ class Updater:
         )
         if entropy is not None:
             loss = loss - config.policy.entropy_coef * entropy.sum() / tokens
+        if config.kl.loss_coef:
+            distance = kl_estimate(logp, rollout.reference_logp[packed.where], config.kl.loss_estimator)
+            loss = loss + config.kl.loss_coef * distance.sum() / tokens
         loss.backward()
         return stats
 
@@ -135,14 +181,13 @@ class Updater:
         return StepStats(value_tokens=float(values.numel()), value_loss=total, value_clipped=clipped)
 
     def _sum_over_processes(self, stats: StepStats, policy_moves: bool) -> StepStats:
-        models = [self.networks.critic.model] + ([self.networks.policy.model] if policy_moves else [])
-        for model in models:
-            for parameter in model.parameters():
-                if parameter.requires_grad and parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)  # a process may have been dealt no rows
-        sums = torch.tensor(stats.as_list(), device=self.group.device)
-        gradients = [p.grad for model in models for p in model.parameters() if p.grad is not None]
-        self.group.sum_([*gradients, sums])
+        weights = [*self.critic_weights, *(self.policy_weights if policy_moves else [])]
+        for parameter in weights:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)  # a process may have been dealt no rows
+        sums = torch.tensor(stats.as_list(), device=self.group.device, dtype=torch.float64)
+        self.group.sum_([parameter.grad for parameter in weights if parameter.grad is not None])
+        self.group.sum_([sums])
         return StepStats(*sums.tolist())
 
     def _policy_step(self, number: int, step: int, result: UpdateResult) -> None:

@@ -134,7 +134,7 @@ def test_other_reference_has_kl_from_the_start(make_trainer: Any, checkpoint: Pa
 
 @pytest.mark.parametrize("override", ["precision=bfloat16", "samples_per_prompt=4", "logit_chunk=3"])
 def test_variants_train(make_trainer: Any, override: str) -> None:
-    trainer = make_trainer(override, "policy.sampler_ratio_cap=2", "policy.dual_clip=3", "reward.whiten=true")
+    trainer = make_trainer(override, "sampler.ratio_cap=2", "policy.dual_clip=3", "reward.whiten=true")
     rollout = trainer.maker.make(0, 0.1)
     result = trainer.updater.update(rollout, 0)
     assert result.policy_steps == 1 and result.policy_grad_norm > 0

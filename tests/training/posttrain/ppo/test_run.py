@@ -85,10 +85,10 @@ def test_resume_is_bit_identical(make_config: MakeConfig, tmp_path: Path, monkey
     whole = train_ppo(config, tmp_path / "whole")
     original = PpoTrainer._update
 
-    def dying(self: PpoTrainer, update: int, records: Any) -> dict[str, float]:
+    def dying(self: PpoTrainer, update: int, *rest: Any) -> dict[str, float]:
         if update == 5:  # after the state of update 4 and the records of update 5 were written
             raise Killed
-        return original(self, update, records)
+        return original(self, update, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(PpoTrainer, "_update", dying)
@@ -97,10 +97,10 @@ def test_resume_is_bit_identical(make_config: MakeConfig, tmp_path: Path, monkey
     assert not (tmp_path / "again").exists()
     updates: list[int] = []
 
-    def counting(self: PpoTrainer, update: int, records: Any) -> dict[str, float]:
+    def counting(self: PpoTrainer, update: int, *rest: Any) -> dict[str, float]:
         updates.append(update)
         torch.manual_seed(time.time_ns() % 2**31)  # what the process did before must not matter
-        return original(self, update, records)
+        return original(self, update, *rest)
 
     monkeypatch.setattr(PpoTrainer, "_update", counting)
     again = train_ppo(config, tmp_path / "again")
