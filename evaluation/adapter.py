@@ -1,20 +1,23 @@
-"""lm-eval's model interface over a checkpoint in this process: no export, no server, no request cache.
+"""lm-eval's model interface over an engine, with answers remembered by checkpoint and task.
 
-lm-eval's own cache (`use_cache`) keys results by request alone and would give one model another's answers, so it is
-never used here. Results equal those of lm-eval's `HFLM` (tests/evaluation/test_adapter.py).
+lm-eval's own cache (`use_cache`) keys results by request alone and would give one model another's answers: ours
+(`evaluation/cache.py`) stands in its place. Results equal those of lm-eval's `HFLM` (tests/evaluation/test_adapter.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
-from evaluation.generate import GREEDY, Sampling, generate
-from evaluation.loglikelihood import document_start_id, rolling_windows, score_continuations
+from evaluation.cache import AnswerCache, answer_key
+from evaluation.engines.base import Engine, as_engine
+from evaluation.generate import GREEDY, Sampling
+from evaluation.loglikelihood import rolling_windows
 from millbase.errors import ConfigError
 from millbase.seeds import derive_seed
 
@@ -27,17 +30,47 @@ DEFAULT_MAX_NEW_TOKENS = 256
 _KNOWN_GENERATION = {"until", "max_gen_toks", "do_sample", "temperature", "top_p", "top_k"}
 
 
-class CheckpointLM(TemplateLM):
-    """A `LoadedModel` as lm-eval sees it."""
+class AnyLM(TemplateLM):
+    """What `tasks.run_tasks` needs besides lm-eval's own interface."""
 
-    def __init__(self, loaded: LoadedModel, *, batch_size: int = 64, seed: int = 0) -> None:
+    task: tuple[str, str] = ("", "")
+    """Name and version of the task whose requests are answered."""
+    truncated: int = 0
+    """Prompts that lost their beginning because they did not fit the context, since `begin`."""
+    max_length: int
+
+    def begin(self, task: str, version: str) -> None:
+        """The next requests are this task's."""
+        self.task, self.truncated = (task, version), 0
+
+    def check_chat_template(self, task: str) -> None:
+        """ConfigError when conversations cannot be put to the model."""
+
+
+class CheckpointLM(AnyLM):
+    """A `LoadedModel` or another engine as lm-eval sees it."""
+
+    def __init__(
+        self, model: LoadedModel | Engine, *, batch_size: int = 64, seed: int = 0, cache: AnswerCache | None = None
+    ) -> None:
         super().__init__()
-        self.loaded = loaded
-        self.tokenizer = loaded.tokenizer
+        self.engine = as_engine(model)
+        self.tokenizer = self.engine.tokenizer
         self.batch_size = batch_size
         self.seed = seed
-        self._prefix = document_start_id(loaded)
-        self._prefix_text = str(loaded.tokenizer.decode([self._prefix]))
+        self.cache = cache
+        self._prefix = self.engine.start_id
+        self._prefix_text = str(self.tokenizer.decode([self._prefix]))
+
+    def _answer(self, kind: str, prompts: list[Any], settings: list[Any], compute: Callable[[list[int]], Any]) -> Any:
+        """What `compute` answers to the requests at the given positions, unless it is remembered."""
+        if self.cache is None:
+            return compute(list(range(len(prompts))))
+        keys = [
+            answer_key(self.engine.identity, self.task, kind, prompt, setting)
+            for prompt, setting in zip(prompts, settings, strict=True)
+        ]
+        return self.cache.fill(keys, compute)
 
     @property
     def eot_token_id(self) -> int:
@@ -45,14 +78,14 @@ class CheckpointLM(TemplateLM):
         return self._prefix
 
     @property
-    def max_length(self) -> int:
+    def max_length(self) -> int:  # type: ignore[override]
         """Longest sequence in tokens."""
-        return self.loaded.max_length
+        return self.engine.max_length
 
     @property
     def tokenizer_name(self) -> str:
         """lm-eval puts it into the key of its request cache, which is off."""
-        return str(self.loaded.path)
+        return self.engine.where
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
         """Token ids; special tokens as the tokenizer adds them, unless the text already starts with one."""
@@ -63,11 +96,7 @@ class CheckpointLM(TemplateLM):
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """The conversation as text; ConfigError when the tokenizer has no chat template."""
-        if self.tokenizer.chat_template is None:
-            raise ConfigError(
-                f"{str(self.loaded.path)!r}: the tokenizer has no chat template; "
-                "set apply_chat_template: false for its tasks"
-            )
+        self.check_chat_template(self.task[0])
         return str(
             self.tokenizer.apply_chat_template(
                 chat_history,
@@ -77,12 +106,24 @@ class CheckpointLM(TemplateLM):
             )
         )
 
+    def check_chat_template(self, task: str) -> None:
+        if self.tokenizer.chat_template is None:
+            raise ConfigError(
+                f"task {task!r} has apply_chat_template: true, and the tokenizer of {self.engine.where!r} has no chat "
+                "template; set apply_chat_template: false, or evaluate a checkpoint after SFT"
+            )
+
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """`(log-probability in nats, would greedy decoding write it)` of each continuation."""
         texts = [request.args for request in requests]
-        return self._loglikelihood_tokens(
-            [(pair, *ids) for pair, ids in zip(texts, self._encode_pairs(texts), strict=True)]
-        )
+        ids = self._encode_pairs(texts)
+        self.truncated += sum(len(before) + len(after) > self.max_length + 1 for before, after in ids)
+
+        def compute(positions: list[int]) -> list[tuple[float, bool]]:
+            return self._loglikelihood_tokens([(texts[i], *ids[i]) for i in positions])
+
+        answers = self._answer("loglikelihood", [list(pair) for pair in texts], [None] * len(texts), compute)
+        return [(log_prob, greedy) for log_prob, greedy in answers]
 
     def _encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
         """Token ids of contexts and continuations, cut as `TemplateLM` cuts them, every distinct text encoded once."""
@@ -132,7 +173,7 @@ class CheckpointLM(TemplateLM):
                 parts = rolling_windows(continuation, context[-1], self.max_length)
             windows += parts
             owners += [owner] * len(parts)
-        scored = score_continuations(self.loaded, windows, batch_size=self.batch_size, description="log-likelihoods")
+        scored = self.engine.score(windows, batch_size=self.batch_size, description="log-likelihoods")
         results = [(0.0, True)] * len(requests)
         for owner, (log_prob, greedy) in zip(owners, scored, strict=True):
             total, all_greedy = results[owner]
@@ -141,37 +182,54 @@ class CheckpointLM(TemplateLM):
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
         """Log-probability (nats) of whole texts, in windows of the model's context."""
-        windows: list[tuple[list[int], list[int]]] = []
-        owners: list[int] = []
-        for owner, request in enumerate(requests):
-            parts = rolling_windows(self.tok_encode(request.args[0]), self._prefix, self.max_length)
-            windows += parts
-            owners += [owner] * len(parts)
-        totals = [0.0] * len(requests)
-        scored = score_continuations(self.loaded, windows, batch_size=self.batch_size, description="rolling")
-        for owner, (log_prob, _) in zip(owners, scored, strict=True):
-            totals[owner] += log_prob
-        return totals
+        texts = [request.args[0] for request in requests]
+
+        def compute(positions: list[int]) -> list[float]:
+            windows: list[tuple[list[int], list[int]]] = []
+            owners: list[int] = []
+            for owner, position in enumerate(positions):
+                parts = rolling_windows(self.tok_encode(texts[position]), self._prefix, self.max_length)
+                windows += parts
+                owners += [owner] * len(parts)
+            totals = [0.0] * len(positions)
+            scored = self.engine.score(windows, batch_size=self.batch_size, description="rolling")
+            for owner, (log_prob, _) in zip(owners, scored, strict=True):
+                totals[owner] += log_prob
+            return totals
+
+        return list(self._answer("loglikelihood_rolling", texts, [None] * len(texts), compute))
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         """Generated texts; requests that ask for the same settings share batches."""
-        groups: dict[tuple[Any, ...], list[int]] = {}
-        for index, request in enumerate(requests):
-            groups.setdefault(self._settings(request.args[1]), []).append(index)
-        texts = [""] * len(requests)
-        for (stop_strings, max_new_tokens, sampling), indices in groups.items():
-            completions = generate(
-                self.loaded,
-                [self.tok_encode(requests[i].args[0]) or [self._prefix] for i in indices],
-                max_new_tokens=max_new_tokens,
-                sampling=sampling,
-                seeds=[derive_seed(self.seed, "lm-eval", i) for i in indices],
-                stop_strings=stop_strings,
-                batch_size=self.batch_size,
-            )
-            for i, completion in zip(indices, completions, strict=True):
-                texts[i] = completion.text
-        return texts
+        prompts = [request.args[0] for request in requests]
+        settings = [self._settings(request.args[1]) for request in requests]
+        seeds = [derive_seed(self.seed, "lm-eval", i) for i in range(len(requests))]
+        ids = self._encode_all(set(prompts), None)
+        for prompt, (_, max_new_tokens, _) in zip(prompts, settings, strict=True):
+            self.truncated += len(ids[prompt]) > self.max_length - max_new_tokens
+
+        def compute(positions: list[int]) -> list[str]:
+            groups: dict[tuple[Any, ...], list[int]] = {}
+            for position in positions:
+                groups.setdefault(settings[position], []).append(position)
+            texts: dict[int, str] = {}
+            for (stop_strings, max_new_tokens, sampling), group in groups.items():
+                completions = self.engine.generate(
+                    [ids[prompts[i]] or [self._prefix] for i in group],
+                    max_new_tokens=max_new_tokens,
+                    sampling=sampling,
+                    seeds=[seeds[i] for i in group],
+                    stop_strings=stop_strings,
+                    batch_size=self.batch_size,
+                )
+                texts |= {i: completion.text for i, completion in zip(group, completions, strict=True)}
+            return [texts[position] for position in positions]
+
+        remembered = [
+            [list(stop_strings), max_new_tokens, asdict(sampling), seed if sampling.temperature > 0 else None]
+            for (stop_strings, max_new_tokens, sampling), seed in zip(settings, seeds, strict=True)
+        ]
+        return list(self._answer("generate_until", prompts, remembered, compute))
 
     def _settings(self, raw: dict[str, Any]) -> tuple[tuple[str, ...], int, Sampling]:
         """A task's `generation_kwargs` as ours; ConfigError for settings that would be ignored."""

@@ -16,6 +16,7 @@ from millbase.artifacts import describe_input
 from millbase.errors import ConfigError
 
 if TYPE_CHECKING:
+    from evaluation.cache import AnswerCache
     from evaluation.responses import Responses
     from evaluation.task_files import PreparedTask
     from training.load import LoadedModel, LoadedRewardModel
@@ -89,6 +90,13 @@ class Blocks:
         return Responses(self.config.seed, self.config.batch_size)
 
     @cached_property
+    def answers(self) -> AnswerCache | None:
+        """Remembered answers."""
+        from evaluation.cache import AnswerCache
+
+        return AnswerCache(self.config.cache) if self.config.cache is not None else None
+
+    @cached_property
     def tasks(self) -> list[PreparedTask]:
         """The lm-eval tasks, loaded."""
         from evaluation.task_files import prepare_tasks
@@ -124,7 +132,15 @@ class Blocks:
         """The lm-eval tasks on a model; its items go below `prefix`."""
         from evaluation.tasks import run_tasks
 
-        return run_tasks(model, self.tasks, seed=self.config.seed, batch_size=self.config.batch_size, prefix=prefix)
+        return run_tasks(
+            model,
+            self.tasks,
+            seed=self.config.seed,
+            batch_size=self.config.batch_size,
+            prefix=prefix,
+            cache=self.answers,
+            keep=self.cache.parent / "tasks",
+        )
 
     def _reward_accuracy(self) -> BlockResult:
         from evaluation.reward_accuracy import run_reward_accuracy

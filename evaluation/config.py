@@ -176,6 +176,9 @@ class EvaluationConfig(Config):
     """Distance from the reference."""
     samples: SamplesConfig | None = None
     """Responses to read."""
+    cache: str | None = None
+    """Folder (on a local disk) of answers that checkpoints have given to tasks: a question that this checkpoint was
+    asked before, by any run, is not asked again. Runs may share it at the same time."""
     gates: list[GateConfig] = []
     """Requirements; `maximum_ratio_to_unigram` and `maximum_kl` of the blocks add theirs."""
     seed: int = Field(default=0, ge=0)

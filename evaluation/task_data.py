@@ -1,8 +1,8 @@
 """The data of lm-eval tasks in local files: beside the task file, below a data folder, or as `datasets.yaml` says.
 
 `datasets.load_dataset("json")` refuses files of unlike columns, keeps a converted copy in the user's cache, and reports
-a broken line without its number. JSONL files are therefore read here (and CSV files of published data sets, whose fields
-are text); other formats are left to it.
+a broken line without its number. JSONL files are therefore read here (and CSV files of published data sets, whose
+fields are text); other formats are left to it.
 """
 
 from __future__ import annotations

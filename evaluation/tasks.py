@@ -7,9 +7,11 @@ exist only for a whole set (such as BLEU) by the bootstrap.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Hashable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,40 +19,94 @@ from lm_eval.api.metrics import bits_per_byte, mean, weighted_perplexity
 from lm_eval.evaluator import evaluate as lm_eval_evaluate
 
 from evaluation import statistics
-from evaluation.adapter import CheckpointLM
+from evaluation.adapter import AnyLM, CheckpointLM
+from evaluation.cache import AnswerCache
+from evaluation.engines.base import Engine
 from evaluation.scores import BlockResult, Item, Score, make_score
 from evaluation.statistics import Estimate
 from evaluation.task_files import PreparedTask, first_line, quiet
+from millbase.atomic import write_json
 from millbase.errors import ConfigError, StageError, UserError
+from millbase.log import get_logger
 from millbase.seeds import derive_seed
 
 if TYPE_CHECKING:
     from training.load import LoadedModel
 
+logger = get_logger(__name__)
+
 
 def run_tasks(
-    loaded: LoadedModel, tasks: Sequence[PreparedTask], *, seed: int, batch_size: int, prefix: str = "items"
+    model: LoadedModel | Engine | AnyLM,
+    tasks: Sequence[PreparedTask],
+    *,
+    seed: int,
+    batch_size: int,
+    prefix: str = "items",
+    cache: AnswerCache | None = None,
+    keep: Path | None = None,
 ) -> BlockResult:
-    """Run the tasks on one model. Items land in `PREFIX/TASK.jsonl`. StageError when lm-eval itself fails."""
-    adapter = CheckpointLM(loaded, batch_size=batch_size, seed=seed)
+    """Run the tasks on one model.
+
+    Args:
+        model: what answers.
+        tasks: what is asked.
+        seed: origin of few-shot examples, sampled answers and bootstraps.
+        batch_size: most sequences at once.
+        prefix: items land in `PREFIX/TASK.jsonl`.
+        cache: answers of earlier runs.
+        keep: folder where the result of each finished task is kept, and taken from when it is there.
+
+    Raises:
+        ConfigError: a task wants the chat template and the checkpoint has none; nothing has run then.
+        StageError: lm-eval itself fails.
+    """
+    lm = model if isinstance(model, AnyLM) else CheckpointLM(model, batch_size=batch_size, seed=seed, cache=cache)
+    for prepared in tasks:
+        if prepared.run.apply_chat_template:
+            lm.check_chat_template(prepared.name)
     result = BlockResult()
     for prepared in tasks:
-        samples = _samples(adapter, prepared)
-        path = f"{prefix}/{_file_name(prepared.name)}.jsonl"
-        result.items[path] = _items(prepared, samples)
-        result.scores += _scores(prepared, samples, path, seed)
-        if prepared.skipped:
-            result.skipped[prepared.name] = prepared.skipped
+        kept = None if keep is None else keep / prefix / f"{_file_name(prepared.name)}.json"
+        if kept is not None and kept.is_file():
+            part = BlockResult.from_json(json.loads(kept.read_text(encoding="utf-8")))
+        else:
+            part = _run_task(lm, prepared, seed, prefix)
+            if kept is not None:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                write_json(kept, part.to_json(), indent=None)
+        result.scores += part.scores
+        result.items |= part.items
+        result.skipped |= part.skipped
     return result
 
 
-def _samples(adapter: CheckpointLM, prepared: PreparedTask) -> list[dict[str, Any]]:
+def _run_task(lm: AnyLM, prepared: PreparedTask, seed: int, prefix: str) -> BlockResult:
+    result = BlockResult()
+    lm.begin(prepared.name, prepared.version)
+    samples = _samples(lm, prepared, seed)
+    path = f"{prefix}/{_file_name(prepared.name)}.jsonl"
+    result.items[path] = _items(prepared, samples)
+    details = {"num_fewshot": prepared.task.config.num_fewshot}
+    if lm.truncated:
+        details["truncated"] = lm.truncated
+        logger.warning(
+            "task %s: %d prompts did not fit the context of %d tokens and lost their beginning",
+            *(prepared.name, lm.truncated, lm.max_length),
+        )
+    result.scores += _scores(prepared, samples, path, seed, details)
+    if prepared.skipped:
+        result.skipped[prepared.name] = prepared.skipped
+    return result
+
+
+def _samples(lm: AnyLM, prepared: PreparedTask, seed: int) -> list[dict[str, Any]]:
     """lm-eval's record of each document (and filter)."""
-    prepared.task.set_fewshot_seed(adapter.seed)  # two models must see the same examples
+    prepared.task.set_fewshot_seed(seed)  # two models must see the same examples
     try:
         with quiet():
             report = lm_eval_evaluate(
-                lm=adapter,
+                lm=lm,
                 task_dict={"tasks": {prepared.name: prepared.task}, "groups": {}, "group_map": {}},
                 bootstrap_iters=0,
                 log_samples=True,
@@ -118,7 +174,9 @@ def _plain(value: Any, aggregation: Any) -> float | list[float] | None:
     return None
 
 
-def _scores(prepared: PreparedTask, samples: list[dict[str, Any]], path: str, seed: int) -> list[Score]:
+def _scores(
+    prepared: PreparedTask, samples: list[dict[str, Any]], path: str, seed: int, details: dict[str, Any]
+) -> list[Score]:
     scores = []
     for filter_name in dict.fromkeys(sample["filter"] for sample in samples):
         own = [sample for sample in samples if sample["filter"] == filter_name]
@@ -140,7 +198,7 @@ def _scores(prepared: PreparedTask, samples: list[dict[str, Any]], path: str, se
                     higher_is_better=bool(prepared.task.higher_is_better().get(metric, True)),
                     items=path,
                     task_version=prepared.version,
-                    details={"num_fewshot": prepared.task.config.num_fewshot},
+                    details=details,
                 )
             )
     return scores

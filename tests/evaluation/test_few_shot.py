@@ -34,7 +34,9 @@ def prepare(folder: Path, shots: int, seed: int = 0, **changes: Any) -> Prepared
     rows = [{"question": f"What is {i}+1?", "answer": str(i + 1)} for i in range(8)]
     (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     # the training file repeats every question, with another answer written out
-    (folder / "train.jsonl").write_text("".join(json.dumps({**row, "answer": f"{row['answer']}."}) + "\n" for row in rows))
+    (folder / "train.jsonl").write_text(
+        "".join(json.dumps({**row, "answer": f"{row['answer']}."}) + "\n" for row in rows)
+    )
     (folder / "sums.yaml").write_text(json.dumps(config))
     run = {"task_path": str(folder), "run": [{"task": "sums", "num_fewshot": shots}]}
     (task,) = prepare_tasks(TasksConfig.model_validate(run), cache=folder / "cache", seed=seed, maximum_bad_share=0)
@@ -74,7 +76,7 @@ def test_other_examples_stay_lm_evals(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_too_few_examples_are_named(tmp_path: Path) -> None:
     task = prepare(tmp_path / "a", 8)
-    with pytest.raises(ConfigError, match="num_fewshot 8 needs as many documents besides the scored one.*has 7"):
+    with pytest.raises(ConfigError, match=r"num_fewshot 8 needs as many documents besides the scored one.*has 7"):
         leaks(task, 8, 0)
     task = prepare(tmp_path / "b", 9)
     with pytest.raises(ConfigError, match="num_fewshot 9, but split 'validation' holds only 8"):
