@@ -160,6 +160,20 @@ KINDS: dict[str, StageKind] = {
             "Pretrain a language model with Megatron-core.",
         ),
         StageKind(
+            "checkpoint-import",
+            "training.pretrain.convert:ImportConfig",
+            "training.pretrain.convert:import_model",
+            "checkpoint",
+            "Take a Hugging Face model in as a checkpoint to pretrain from.",
+        ),
+        StageKind(
+            "checkpoint-export",
+            "training.pretrain.convert:ExportConfig",
+            "training.pretrain.convert:export_model",
+            "checkpoint",
+            "Write a checkpoint of any layout, finished or not, as a Hugging Face folder.",
+        ),
+        StageKind(
             "sft",
             "training.posttrain.sft:SftConfig",
             "training.posttrain.sft:train_sft",

@@ -8,6 +8,7 @@ import typer
 
 from llmill.cli import chat, inspect, outputs, recipes
 from llmill.cli import corpus as look
+from llmill.cli import plan as planning
 from llmill.cli.components import component_command
 
 _MAKE = "Build one thing"
@@ -69,6 +70,11 @@ tokens.command("export-megatron")(inspect.export_megatron)
 for _name in ("pretrain", "sft", "reward", "dpo", "ppo", "evaluate"):
     component_command(app, _name, _name, _MAKE)
 
+checkpoint = _group("checkpoint", "Take models in from Hugging Face folders, and write checkpoints as such.", _MAKE)
+component_command(checkpoint, "import", "checkpoint-import")
+component_command(checkpoint, "export", "checkpoint-export")
+
+app.command("plan", rich_help_panel=_RUN, no_args_is_help=True)(planning.plan)
 app.command("compare", rich_help_panel=_LOOK)(inspect.compare)
 app.command("lineage", rich_help_panel=_LOOK)(inspect.lineage)
 app.command("chat", rich_help_panel=_LOOK)(chat.chat)

@@ -80,14 +80,14 @@ def write_hf(
     if not model.masked_lm:
         GenerationConfig(**ids).save_pretrained(temporary)
     for file in sorted(tokenizer.iterdir()):
-        if file.is_file() and (file.name.startswith(_TOKENIZER_FILES) or file.suffix == ".jinja"):
+        if file.is_file() and (file.name.startswith(TOKENIZER_FILES) or file.suffix == ".jinja"):
             shutil.copyfile(file, temporary / file.name)
     fsync_tree(temporary)
     shutil.rmtree(out, ignore_errors=True)
     temporary.rename(out)
 
 
-_TOKENIZER_FILES = ("tokenizer", "special_tokens_map", "vocab", "merges", "added_tokens")
+TOKENIZER_FILES = ("tokenizer", "special_tokens_map", "vocab", "merges", "added_tokens")
 
 
 def load_hf(folder: Path, model: ModelConfig, dtype: str) -> Any:

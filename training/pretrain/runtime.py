@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.utils._device
 
 
 def prepare(threads: int) -> None:
@@ -147,6 +148,9 @@ def use_cpu() -> None:
         return
     import megatron.core.tensor_parallel.random as rng
 
+    # `with torch.device("meta")`, with which transformers loads models, knows the factories by identity and looks them
+    # up once: it must find torch's own, which ours call, or some of a loaded model's buffers stay unset.
+    torch.utils._device._device_constructors()
     cpu = torch.device("cpu")
     # Megatron makes tensors on "cuda" or on `current_device()`.
     for name in ("empty", "zeros", "ones", "tensor"):

@@ -7,8 +7,9 @@ Equal layers are stacked in front, `[layers, ...]` and `[layers, experts, ...]`,
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,16 +113,29 @@ class Chunk:
 def write_tensors(chunks: list[Chunk], directory: Path) -> None:
     """Write a distributed checkpoint of weights alone into the empty `directory`, one chunk in memory at a time."""
     from torch.distributed.checkpoint.filesystem import FileSystemWriter
+    from torch.distributed.checkpoint.metadata import StorageMeta
     from torch.distributed.checkpoint.state_dict_saver import save
 
-    planner = _planner(chunks)
-    save({}, storage_writer=FileSystemWriter(directory, thread_count=1), planner=planner, no_dist=True)
-    # What Megatron wants beside torch's files: the kind of the format, and what is not a tensor (nothing).
-    from megatron.core.dist_checkpointing.core import CheckpointingConfig
+    class Writer(FileSystemWriter):
+        def storage_meta(self) -> StorageMeta:
+            return StorageMeta()  # where it was written, as a pickled path, is nobody's business
 
-    write_json(directory / "metadata.json", asdict(CheckpointingConfig(sharded_backend="torch_dist")))
+    writer = Writer(directory, thread_count=1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        save({}, storage_writer=writer, planner=_planner(chunks), no_dist=True)
+    # What Megatron wants beside torch's files: the kind of the format, and what is not a tensor (nothing).
+    write_json(directory / "metadata.json", _FORMAT)
     with atomic_write(directory / "common.pt", "wb") as file:
         torch.save({}, file)
+
+
+_FORMAT = {
+    "sharded_backend": "torch_dist",
+    "sharded_backend_version": 1,
+    "common_backend": "torch",
+    "common_backend_version": 1,
+}
 
 
 def _planner(chunks: list[Chunk]) -> Any:
