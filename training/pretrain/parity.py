@@ -25,8 +25,8 @@ from millbase.log import get_logger
 
 logger = get_logger(__name__)
 
-_CHANGES_THE_MODEL = ("optimizer.z_loss", "optimizer.kind")
-"""Settings that the single process must have too."""
+_CHANGES_THE_MODEL = ("model.", "optimizer.")
+"""Settings that begin so are for the single process too."""
 STEPS = 10
 VOCABULARY = 250
 """Tokens; padded to 256 rows."""
@@ -82,8 +82,8 @@ class Case:
 
     def reference(self) -> Case:
         """The same model in one process, without anything of a layout."""
-        loss = {name: value for name, value in self.settings.items() if name in _CHANGES_THE_MODEL}
-        return Case(self.family, " ".join(["single", *loss]), {"zero": 0}, loss, self.masked)
+        loss = {name: value for name, value in self.settings.items() if name.startswith(_CHANGES_THE_MODEL)}
+        return Case(self.family, " ".join(["single", *(f"{name}={value}" for name, value in loss.items())]), {"zero": 0}, loss, self.masked)
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,9 @@ def configuration(case: Case) -> Any:
 
     values: dict[str, Any] = {
         "data": {"tokens": "none", "sequence_length": SEQUENCE, "mask_across_documents": case.masked},
-        "model": {"init_std": 0.1, **FAMILIES[case.family]},
+        "model": {"init_std": 0.05, **FAMILIES[case.family]},
         "parallel": case.parallel,
-        "optimizer": {"learning_rate": 3e-3, "clip_grad": 1.0},
+        "optimizer": {"learning_rate": 1e-3, "clip_grad": 1.0},
         "schedule": {"kind": "constant", "warmup_steps": 0},
         "steps": STEPS,
         "global_batch_size": 8,
@@ -182,6 +182,8 @@ def run_case(case: Case) -> dict[str, Any]:
     """Train the case for its steps in the started processes; loss and gradient norm of each step."""
     import torch.distributed as dist
     from megatron.core import parallel_state
+    from megatron.core.transformer.moe.moe_utils import get_moe_layer_wise_logging_tracker
+    from megatron.core.transformer.multi_token_prediction import MTPLossLoggingHelper
 
     from training.pretrain.engine import Engine
     from training.pretrain.model import initialize_layout
@@ -199,6 +201,9 @@ def run_case(case: Case) -> dict[str, Any]:
         return curve
     finally:
         parallel_state.destroy_model_parallel()
+        # Megatron keeps them for the process, as long as the first model was deep.
+        get_moe_layer_wise_logging_tracker().clear()
+        MTPLossLoggingHelper.tracker.clear()
 
 
 def main() -> None:
