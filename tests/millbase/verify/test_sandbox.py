@@ -60,8 +60,9 @@ VALUES = {
     ),
     "exceptions": (
         "class Odd(Exception): pass\ndef f(x):\n    if x: raise ValueError('bad')\n    raise Odd('odd')",
-        "for x, word in ((1, 'bad'), (0, 'Odd: odd')):\n    try: f(x)\n    except Exception as e: assert word in str(e)\n"
-        "    else: assert False\ntry: f(1)\nexcept ValueError: pass",
+        "for x, word in ((1, 'bad'), (0, 'Odd: odd')):\n    try: f(x)\n"
+        "    except Exception as error: assert word in str(error)\n    else: assert False\n"
+        "try: f(1)\nexcept ValueError: pass",
     ),
     "modules and globals": (
         "import math\nLIMIT = [1, 2]\ndef f(x): return math.sqrt(x)",
