@@ -10,6 +10,7 @@ from llmill.cli import chat, inspect, outputs, recipes
 from llmill.cli import corpus as look
 from llmill.cli import plan as planning
 from llmill.cli.components import component_command
+from llmill.cli.pretrain import add_pretrain, show_tokens
 
 _MAKE = "Build one thing"
 _LOOK = "Look at what was built"
@@ -64,10 +65,12 @@ for _command in (look.explain, look.funnel, look.stats, look.sample, look.diff, 
     corpus.command(_command.__name__)(_command)
 tokenizer = _group("tokenizer", "Train a tokenizer.", _MAKE)
 component_command(tokenizer, "train", "tokenizer")
-tokens = _group("tokens", "Build token shards, or export them for Megatron.", _MAKE)
+tokens = _group("tokens", "Build token shards, export them for Megatron, or see what a step trains on.", _MAKE)
 component_command(tokens, "build", "tokens")
 tokens.command("export-megatron")(inspect.export_megatron)
-for _name in ("pretrain", "sft", "reward", "dpo", "ppo", "evaluate"):
+tokens.command("show")(show_tokens)
+add_pretrain(app, _MAKE)
+for _name in ("sft", "reward", "dpo", "ppo", "evaluate"):
     component_command(app, _name, _name, _MAKE)
 
 checkpoint = _group("checkpoint", "Take models in from Hugging Face folders, and write checkpoints as such.", _MAKE)

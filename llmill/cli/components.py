@@ -31,26 +31,38 @@ _Show = Annotated[bool, typer.Option("--print-config", help="Print the resolved 
 
 def component_command(group: typer.Typer, name: str, kind_name: str, panel: str | None = None) -> None:
     """Add the command of one stage kind to ``group``."""
+
+    def command(words: _Words = None, file: _File = None, out: _Out = None, print_config: _Show = False) -> None:
+        build_component(kind_name, words, file, out, print_config)
+
+    add_command(group, name, kind_name, command, panel)
+
+
+def add_command(group: typer.Typer, name: str, kind_name: str, command: Any, panel: str | None = None) -> None:
+    """Add ``command`` to ``group``; its help ends with the configuration fields of the stage kind."""
     kind = KINDS[kind_name]
 
     class _Command(TyperCommand):
-        """Help that ends with the configuration fields."""
-
         def format_help(self, ctx: Any, formatter: Any) -> None:
             super().format_help(ctx, formatter)
             print_fields(kind.config_class())
 
-    def command(words: _Words = None, file: _File = None, out: _Out = None, print_config: _Show = False) -> None:
-        config = read_config(kind.config_class(), [*([str(file)] if file else []), *(words or [])])
-        if print_config:
-            typer.echo(dump_yaml(config), nl=False)
-            return
-        if out is None:
-            raise ConfigError("--out is missing: give the directory to write, such as --out runs/mine")
-        kind.build_function()(config, out)
-        typer.echo(str(out))
-
     group.command(name, help=kind.summary, cls=_Command, rich_help_panel=panel, no_args_is_help=True)(command)
+
+
+def build_component(
+    kind_name: str, words: list[str] | None, file: Path | None, out: Path | None, print_config: bool = False
+) -> None:
+    """Build the artifact that the words of a command line describe, or print its configuration."""
+    kind = KINDS[kind_name]
+    config = read_config(kind.config_class(), [*([str(file)] if file else []), *(words or [])])
+    if print_config:
+        typer.echo(dump_yaml(config), nl=False)
+        return
+    if out is None:
+        raise ConfigError("--out is missing: give the directory to write, such as --out runs/mine")
+    kind.build_function()(config, out)
+    typer.echo(str(out))
 
 
 def read_config(cls: type[Config], words: list[str]) -> Config:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+
+import torch
 
 from millbase.artifacts import Manifest, open_artifact
 from millbase.errors import ArtifactError, InputError
 from millbase.log import get_logger
 from millbase.process import available_cores
+from training.plan.fits import check_memory
 from training.pretrain.config import PretrainConfig
+from training.pretrain.models.source import check_same_model, find_model
 from training.pretrain.positions import first_sequence
 from training.pretrain.shards import TokenShards
 from training.pretrain.sources import TrainingOrder, artifact_paths, check_same_tokenizer
@@ -42,6 +47,8 @@ def check_tokens(config: PretrainConfig) -> list[Manifest]:
         raise InputError(
             f"{config.data.tokens}/heldout: the held-out split is empty; give the tokens stage more documents"
         )
+    if config.checkpoint.weights_from is not None:
+        check_same_model(find_model(config.checkpoint.weights_from), config.model, vocab_size)
     return manifests
 
 
@@ -82,6 +89,13 @@ def tokenizer_size(folder: Path) -> int:
 
 def check_machine(config: PretrainConfig, vocab_size: int) -> None:
     """InputError when a rank needs more memory than there is; a warning when threads must share cores."""
+    gpu = torch.cuda.is_available()
+    ranks = config.parallel.world_size
+    if gpu:
+        capacity = float(torch.cuda.get_device_properties(0).total_memory)
+    else:
+        capacity = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / ranks
+    check_memory(config, vocab_size, capacity, "GPU" if gpu else "CPU rank")
     wanted = config.parallel.world_size * config.parallel.threads
     if wanted > available_cores():
         logger.warning(

@@ -64,10 +64,12 @@ class PretrainConfig(Config):
     """Steps to pass over, as `A:B` (A to B - 1, the first step is 0): their sequences are not trained on and the
     weights stay as they are. Every other step keeps its number, its sequences and its learning rate."""
 
-    @field_validator("skip_steps")
+    @field_validator("skip_steps", mode="before")
     @classmethod
-    def _ranges(cls, value: list[str]) -> list[str]:
-        for text in value:
+    def _ranges(cls, value: Any) -> Any:
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str):
+                raise ValueError(f"{text!r} is no range of steps; write ['A:B'] in quotes, for YAML reads 1:20 as 80")
             step_range(text)
         return value
 
@@ -91,6 +93,10 @@ class PretrainConfig(Config):
             "dtype": self.dtype,
             "seed": self.seed,
         }
+
+    def skipped(self, step: int) -> bool:
+        """True when `skip_steps` names optimizer step `step`."""
+        return any(step in step_range(text) for text in self.skip_steps)
 
     def stage(self) -> dict[str, Any]:
         """What may change from one stage of a training to the next; see `data.history`."""

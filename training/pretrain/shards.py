@@ -105,6 +105,14 @@ class TokenShards:
         """The values of column `source`, sorted."""
         return sorted({str(v) for batch in self._batches for v in batch.columns.column("source").unique().to_pylist()})
 
+    def find(self, id_: str) -> int:
+        """Number of the document with this id; InputError when there is none."""
+        for first, batch in zip(self._first, self._batches, strict=False):
+            row = pc.index(batch.columns.column("id"), id_).as_py()
+            if row >= 0:
+                return int(first) + int(row)
+        raise InputError(f"{self.directory}: no document {id_!r}")
+
     def text_bytes(self, document: int) -> int:
         """UTF-8 bytes of the text of one document."""
         batch, row = self._locate(document)

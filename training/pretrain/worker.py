@@ -78,7 +78,7 @@ def run(run_file: Path) -> None:
     from training.pretrain.model import initialize_layout
     from training.pretrain.saving import Saver
     from training.pretrain.train import Trainer
-    from training.pretrain.weights import initial_weights
+    from training.pretrain.weights import starting_weights
 
     heartbeat.phase("building the model")
     initialize_layout(config)
@@ -96,7 +96,7 @@ def run(run_file: Path) -> None:
         stage=config.stage(),
         history=[past.to_dict() for past in config.data.history],
     )
-    engine = Engine(config, state.vocab_size, initial_weights(config.model, config.seed))
+    engine = Engine(config, state.vocab_size, starting_weights(config, state.vocab_size))
     heartbeat.phase("loading a checkpoint")
     state = resume(engine, config, data.order, checkpoints, description["resume_from"], state)
     metrics = MetricsWriter(work, resume_step=state.step or None) if rank == 0 else None
