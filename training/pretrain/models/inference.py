@@ -5,12 +5,18 @@ In one plain process, or in each of `tensor * pipeline` processes that torchrun 
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 
+from millbase.errors import InputError
 from training.pretrain.models.source import ModelSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class MegatronModel:
@@ -26,11 +32,20 @@ class MegatronModel:
         self.source = source
         self.vocab_size = source.vocab_size
         self.max_length = source.sequence_length
+        self.path = source.folder
+        self.digest = source.digest
+        # Megatron wants sequence parallelism where experts meet tensor parallelism; it then cuts sequences evenly.
+        self._multiple = tensor if source.model.moe else 1
         config = PretrainConfig.model_validate(
             {
-                "data": {"tokens": "", "sequence_length": source.sequence_length},
+                "data": {"tokens": "", "sequence_length": -(-source.sequence_length // tensor) * tensor},
                 "model": source.model.to_dict(),
-                "parallel": {"tensor": tensor, "pipeline": pipeline, "threads": threads},
+                "parallel": {
+                    "tensor": tensor,
+                    "pipeline": pipeline,
+                    "sequence_parallel": self._multiple > 1,
+                    "threads": threads,
+                },
                 "dtype": dtype or ("bfloat16" if source.dtype == "bfloat16" else "float32"),
                 "global_batch_size": 1,
                 "micro_batch_size": 1,
@@ -47,6 +62,15 @@ class MegatronModel:
         fill(self.stage, lambda name, index, shape: _padded(weights(name, index, shape), shape))
         self.stage.eval()
 
+    @functools.cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer beside the weights; InputError when there is none."""
+        from transformers import AutoTokenizer
+
+        if self.source.tokenizer is None:
+            raise InputError(f"{self.path}: no tokenizer beside it; put tokenizer.json into its hf/ folder")
+        return AutoTokenizer.from_pretrained(self.source.tokenizer)
+
     @torch.no_grad()
     def logits(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Next-token logits of `[B, T]` ids, `[B, T, V]` float32 on every rank (an encoder's: of each token itself).
@@ -58,7 +82,8 @@ class MegatronModel:
         from megatron.core.tensor_parallel.mappings import gather_from_tensor_model_parallel_region
 
         device = torch.cuda.current_device()
-        tokens = input_ids.to(device)
+        length = input_ids.size(1)
+        tokens = F.pad(input_ids.to(device), (0, -length % self._multiple))
         kept: list[torch.Tensor] = []
 
         def keep(output: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
@@ -78,9 +103,10 @@ class MegatronModel:
             micro_batch_size=tokens.size(0),
             forward_only=True,
         )
-        result = torch.empty((*tokens.shape, self.vocab_size), device=device)
+        result = torch.empty((*input_ids.shape, self.vocab_size), device=device)
         if kept:
-            result.copy_(gather_from_tensor_model_parallel_region(kept[0])[..., : self.vocab_size])
+            whole = gather_from_tensor_model_parallel_region(kept[0])
+            result.copy_(whole[:, :length, : self.vocab_size])
         group = parallel_state.get_pipeline_model_parallel_group()
         dist.broadcast(result, parallel_state.get_pipeline_model_parallel_last_rank(), group=group)
         return result
@@ -88,8 +114,6 @@ class MegatronModel:
 
 def _connect(ranks: int) -> None:
     """Join the other ranks; alone, make a group of one. Does nothing when that has been done."""
-    from millbase.errors import InputError
-
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         if dist.is_torchelastic_launched():

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from millbase.artifacts import MANIFEST, open_artifact
 from millbase.config import explain_validation
 from millbase.errors import ArtifactError, InputError
-from training.pretrain.checkpoint import METADATA, STATE, RunState, latest_checkpoint
+from millbase.hashing import file_digest, value_digest
+from training.pretrain.checkpoint import COMPLETE, METADATA, STATE, RunState, latest_checkpoint
 from training.pretrain.models.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class ModelSource:
     """`float32`, `bfloat16` or `float16`."""
     tokenizer: Path | None
     """Folder of its tokenizer, where one is known."""
+    digest: str
+    """Of the artifact it is part of; else of what lists the digests of its files, or of the files."""
 
     def weights(self) -> Whole:
         """Its whole tensors, each read when it is asked for."""
@@ -63,23 +66,24 @@ def find_model(path: str | Path) -> ModelSource:
     folder = Path(path)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a checkpoint or a Hugging Face model folder")
+    digest = None
     for artifact in (folder, folder.parent):
         if (artifact / MANIFEST).is_file() and (artifact == folder or folder.name in ("hf", "megatron")):
-            open_artifact(artifact, kind="checkpoint")
+            digest = open_artifact(artifact, kind="checkpoint").digest
     beside = folder / "hf" if (folder / "hf").is_dir() else folder.parent / "hf"
     if (folder / "megatron" / STATE).is_file():
-        return _distributed(folder / "megatron", beside)
+        return _distributed(folder / "megatron", beside, digest)
     if (folder / STATE).is_file():
-        return _distributed(folder, beside)
+        return _distributed(folder, beside, digest)
     if (folder / "scratch" / "checkpoints").is_dir():
         newest = latest_checkpoint(folder / "scratch" / "checkpoints")
         if newest is None:
             raise ArtifactError(f"{folder}: holds no finished checkpoint yet; wait for the first, or give another")
-        return _distributed(newest, beside)
-    return _hugging_face(folder / "hf" if (folder / "hf" / "config.json").is_file() else folder)
+        return _distributed(newest, beside, digest)
+    return _hugging_face(folder / "hf" if (folder / "hf" / "config.json").is_file() else folder, digest)
 
 
-def _distributed(folder: Path, beside: Path) -> ModelSource:
+def _distributed(folder: Path, beside: Path, digest: str | None) -> ModelSource:
     state = RunState.read(folder)
     if not (folder / METADATA).is_file():
         raise ArtifactError(f"{folder}: its index {METADATA} is missing; use another checkpoint")
@@ -97,10 +101,11 @@ def _distributed(folder: Path, beside: Path) -> ModelSource:
         sequence_length=int(state.stage.get("sequence_length", model.max_positions)),
         dtype=str(state.identity.get("dtype", "float32")),
         tokenizer=beside if (beside / "tokenizer.json").is_file() else None,
+        digest=digest or file_digest(folder / (COMPLETE if (folder / COMPLETE).is_file() else METADATA)),
     )
 
 
-def _hugging_face(folder: Path) -> ModelSource:
+def _hugging_face(folder: Path, digest: str | None) -> ModelSource:
     from training.pretrain.models.hf.files import HFWeights
     from training.pretrain.models.hf.settings import model_config
 
@@ -117,6 +122,7 @@ def _hugging_face(folder: Path) -> ModelSource:
         sequence_length=int(theirs.max_position_embeddings),
         dtype=str(files.dtype(embedding)).removeprefix("torch."),
         tokenizer=folder if (folder / "tokenizer.json").is_file() else None,
+        digest=digest or value_digest({file.name: file_digest(file) for file in folder.iterdir() if file.is_file()}),
     )
 
 
