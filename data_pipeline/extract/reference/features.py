@@ -101,8 +101,8 @@ def text_stats(text: str) -> TextStats:
     return t
 
 
-def hashed_words(text: str, limit: int) -> list[int]:
-    """The first words of a text, hashed; ideographs are words, digits are all alike."""
+def hashed_words(text: str, limit: int, same_digits: bool = True) -> list[int]:
+    """The first words of a text, hashed; ideographs are words; digits are all alike unless told otherwise."""
     out: list[int] = []
     word = ""
     for c in text:
@@ -115,7 +115,7 @@ def hashed_words(text: str, limit: int) -> list[int]:
             if _is_wide(c) and len(out) < limit:
                 out.append(fnv(FNV, ord(c)))
         else:
-            word += "0" if "0" <= c <= "9" else _fold(c)
+            word += "0" if same_digits and "0" <= c <= "9" else _fold(c)
     if word and len(out) < limit:
         out.append(name_hash(word))
     return out

@@ -1,4 +1,4 @@
-"""The choice of blocks and their rendering in plain Python, as html_model.cpp."""
+"""The model that scores blocks and the text of those chosen, in plain Python, as html_model.cpp."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.extract.reference.features import Analysis, Features, analyse, context
+from data_pipeline.extract.reference.choice import Decision
+from data_pipeline.extract.reference.features import Features, analyse, context
 from data_pipeline.extract.reference.page import Block, Page
 from data_pipeline.extract.reference.parse import Parser
 from data_pipeline.extract.reference.tags import TAG
@@ -47,14 +48,14 @@ class PythonModel:
         second: ForestArrays,
         probabilities: NDArray[np.float32],
         low: float,
-        high: float,
+        spread: float,
         max_tags: int,
         max_blocks: int,
     ) -> None:
         self.weights = dict(zip(keys.tolist(), weights.astype(np.float64).tolist()))
         self.first, self.second = _Forest(first), _Forest(second)
-        self.probabilities = probabilities.astype(np.float64).tolist()
-        self.low, self.high, self.max_tags, self.max_blocks = low, high, max_tags, max_blocks
+        self.decision = Decision(probabilities, low, spread)
+        self.max_tags, self.max_blocks = max_tags, max_blocks
 
     def blocks(self, html: str) -> dict[str, Any]:
         """What the model sees and decides, for tests: texts, features, scores and the choice."""
@@ -65,7 +66,7 @@ class PythonModel:
             out["near"] = Features(page, a, self.weights).matrix()
             out["far"] = context(page, a, out["near"], self.first.scores(out["near"]))
             out["scores"] = self.second.scores(out["far"])
-            out["keep"] = self._choose(a, out["scores"])
+            out["keep"] = self.decision.choose(page, a, out["scores"])
         return out
 
     def extract(self, html: str) -> dict[str, Any]:
@@ -76,34 +77,6 @@ class PythonModel:
     def facts(self, html: str) -> dict[str, Any]:
         """What the page states about itself, without its text."""
         return _stated(Parser(html, self.max_tags, self.max_blocks).run())
-
-    def _probability(self, score: float) -> float:
-        place = (min(max(score, -8.0), 8.0) + 8.0) * 4.0
-        below = min(int(place), len(self.probabilities) - 2)
-        share = place - below
-        return self.probabilities[below] * (1 - share) + self.probabilities[below + 1] * share
-
-    def _choose(self, a: Analysis, scores: list[float]) -> list[bool]:
-        p = [self._probability(score) for score in scores]
-        words = [t.words for t in a.stats]
-        wanted = 0.0
-        for chance, count in zip(p, words):
-            wanted += chance * count
-        hits = taken = 0.0
-        best, chosen = -1.0, 0
-        order = sorted(range(len(scores)), key=lambda i: -scores[i])
-        for k, i in enumerate(order):
-            if p[i] < self.low:
-                break
-            hits += p[i] * words[i]
-            taken += words[i]
-            f1 = 2 * hits / (taken + wanted) if taken + wanted > 0 else 0.0
-            if f1 > best or p[i] >= self.high:
-                best, chosen = f1, k + 1
-        keep = [False] * len(scores)
-        for i in order[:chosen]:
-            keep[i] = True
-        return keep
 
 
 def _stated(page: Page) -> dict[str, Any]:

@@ -102,13 +102,13 @@ py::dict stated(const py::str& html, const Page& page) {
 }  // namespace
 
 HtmlModel::HtmlModel(py::array_t<uint32_t> keys, py::array_t<float> weights, const ForestArrays& first,
-                     const ForestArrays& second, py::array_t<float> probabilities, double low, double high,
+                     const ForestArrays& second, py::array_t<float> probabilities, double low, double spread,
                      size_t max_tags, size_t max_blocks)
     : first_(forest(first)), second_(forest(second)) {
     for (py::ssize_t i = 0; i < keys.size(); ++i) weights_[keys.at(i)] = weights.at(i);
     for (py::ssize_t i = 0; i < probabilities.size(); ++i) decision_.probabilities.push_back(probabilities.at(i));
     decision_.low = low;
-    decision_.high = high;
+    decision_.spread = spread;
     limits_.tags = max_tags;
     limits_.blocks = max_blocks;
 }
@@ -118,7 +118,7 @@ py::dict HtmlModel::extract(py::str html) const {
     const Analysis a = analyse(page, sorted_words(html, page.title), sorted_words(html, page.description));
     const Matrix near = features(page, a, weights_);
     const Matrix far = context(page, a, near, first_.scores(near));
-    const std::vector<bool> keep = decision_.choose(a, second_.scores(far));
+    const std::vector<bool> keep = decision_.choose(page, a, second_.scores(far));
     const std::vector<Py_UCS4> text = render(page, keep);
     py::dict out = stated(html, page);
     out["text"] = string(text.data(), text.size());
@@ -144,7 +144,7 @@ py::dict HtmlModel::blocks(py::str html) const {
         block_words(page, a, i, keys, values);
         ends.push_back(static_cast<uint32_t>(keys.size()));
     }
-    for (const bool keep : decision_.choose(a, scores)) kept.push_back(keep);
+    for (const bool keep : decision_.choose(page, a, scores)) kept.push_back(keep);
     py::dict out;
     out["texts"] = texts;
     out["words"] = array(words);

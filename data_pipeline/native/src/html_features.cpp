@@ -226,7 +226,7 @@ Sums make_sums(const Page& page, const Analysis& a, const std::vector<double>& w
 
 }  // namespace
 
-std::vector<uint32_t> hashed_words(const Py_UCS4* begin, const Py_UCS4* end, size_t limit) {
+std::vector<uint32_t> hashed_words(const Py_UCS4* begin, const Py_UCS4* end, size_t limit, bool same_digits) {
     std::vector<uint32_t> out;
     uint32_t hash = FNV;
     bool inside = false;
@@ -239,7 +239,7 @@ std::vector<uint32_t> hashed_words(const Py_UCS4* begin, const Py_UCS4* end, siz
             if (is_wide(c) && out.size() < limit) out.push_back(fnv(FNV, c));
             continue;
         }
-        hash = fnv(hash, c >= '0' && c <= '9' ? '0' : fold(c));
+        hash = fnv(hash, same_digits && c >= '0' && c <= '9' ? '0' : fold(c));
         inside = true;
     }
     if (inside && out.size() < limit) out.push_back(hash);

@@ -50,7 +50,8 @@ struct Matrix {
 };
 
 Analysis analyse(const Page& page, const std::vector<uint32_t>& title, const std::vector<uint32_t>& description);
-std::vector<uint32_t> hashed_words(const Py_UCS4* begin, const Py_UCS4* end, size_t limit);
+// The first words of a text, hashed; ideographs are words; digits are all alike unless told otherwise.
+std::vector<uint32_t> hashed_words(const Py_UCS4* begin, const Py_UCS4* end, size_t limit, bool same_digits = true);
 Matrix features(const Page& page, const Analysis& analysis, const Weights& weights);
 // Features for the second look, which add the first look's scores of a block's surroundings.
 Matrix context(const Page& page, const Analysis& analysis, const Matrix& first, const std::vector<double>& scores);

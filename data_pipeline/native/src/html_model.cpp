@@ -1,8 +1,6 @@
 #include "html_model.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 
 namespace llmill::html {
 
@@ -18,43 +16,6 @@ std::vector<double> Forest::scores(const Matrix& x) const {
         }
     }
     return out;
-}
-
-double Decision::probability(double score) const {
-    const double place = (std::min(std::max(score, -8.0), 8.0) + 8.0) * 4.0;
-    const size_t below = std::min(static_cast<size_t>(place), probabilities.size() - 2);
-    const double share = place - static_cast<double>(below);
-    return static_cast<double>(probabilities[below]) * (1 - share) +
-           static_cast<double>(probabilities[below + 1]) * share;
-}
-
-std::vector<bool> Decision::choose(const Analysis& analysis, const std::vector<double>& scores) const {
-    const size_t n = scores.size();
-    std::vector<size_t> order(n);
-    std::iota(order.begin(), order.end(), size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
-    std::vector<double> p(n);
-    double wanted = 0;
-    for (size_t i = 0; i < n; ++i) {
-        p[i] = probability(scores[i]);
-        wanted += p[i] * analysis.stats[i].words;
-    }
-    double hits = 0, taken = 0, best = -1;
-    size_t count = 0;
-    for (size_t k = 0; k < n; ++k) {
-        const size_t i = order[k];
-        if (p[i] < low) break;
-        hits += p[i] * analysis.stats[i].words;
-        taken += analysis.stats[i].words;
-        const double f1 = taken + wanted > 0 ? 2 * hits / (taken + wanted) : 0;
-        if (f1 > best || p[i] >= high) {
-            best = f1;
-            count = k + 1;
-        }
-    }
-    std::vector<bool> keep(n, false);
-    for (size_t k = 0; k < count; ++k) keep[order[k]] = true;
-    return keep;
 }
 
 namespace {

@@ -1,7 +1,7 @@
-// Which blocks of a page are its main text: two forests of regression trees and the choice of a threshold for the page.
+// Forests of regression trees that score the blocks of a page, and the text of the blocks chosen.
 #pragma once
 
-#include "html_features.hpp"
+#include "html_choice.hpp"
 
 namespace llmill::html {
 
@@ -16,15 +16,6 @@ struct Forest {
     double baseline = 0;
 
     std::vector<double> scores(const Matrix& x) const;
-};
-
-struct Decision {
-    std::vector<float> probabilities;  // at scores -8, -7.75, ... 8
-    double low = 0.2, high = 0.6;      // thresholds are chosen between these
-
-    double probability(double score) const;
-    // The blocks that maximise the expected F1 of words.
-    std::vector<bool> choose(const Analysis& analysis, const std::vector<double>& scores) const;
 };
 
 std::vector<Py_UCS4> render(const Page& page, const std::vector<bool>& keep);

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from data_pipeline.extract import ExtractConfig, extract_page, extract_text
 from data_pipeline.extract.blocks import block_model
 from data_pipeline.extract.clean import clean_text
+from data_pipeline.extract.reference.choice import Decision
+from data_pipeline.extract.reference.features import analyse
 from data_pipeline.extract.reference.model import render
 from data_pipeline.extract.reference.parse import Parser
 from data_pipeline.native import kernels
@@ -61,9 +64,18 @@ def test_structures(html: str, text: str) -> None:
     assert all_text(html) == text
 
 
+PLACES = [
+    "The river rises in the northern hills, runs through three towns and reaches the sea after a long way. ",
+    "Its water comes from the northern hills, where snow lies until May, and it is cold in every season. ",
+    "Old maps of the northern hills, drawn by hand, show four bridges, of which the floods have left only one. ",
+    "Farmers below the northern hills, who need it for their fields, share it by rules that nobody wrote down. ",
+    "Boats never went up to the northern hills, but the towns on its banks lived by trade for six hundred years. ",
+    "From the northern hills, in a dry summer, you can follow its whole course as a line of darker green. ",
+]
+
+
 def article(extra: str = "") -> str:
-    sentence = "The river rises in the northern hills, runs through three towns and reaches the sea after a long way. "
-    paragraphs = "".join(f"<p>{number}. {sentence * 3}</p>" for number in range(6))
+    paragraphs = "".join(f"<p>{number}. {PLACES[number] * 3}</p>" for number in range(6))
     menu = "".join(f"<li><a href='/{number}'>Section {number}</a></li>" for number in range(12))
     return (
         "<html><head><title>The river</title></head><body><header><nav class=menu><ul>" + menu + "</ul></nav></header>"
@@ -77,6 +89,19 @@ def test_the_article_stays_and_its_surroundings_go() -> None:
     page = extract_page(article(), ExtractConfig())
     assert page.text.count("northern hills") == 18 and "Section 3" not in page.text and "Terms" not in page.text
     assert page.title == "The river"
+
+
+def test_a_second_copy_of_the_article_is_left_out() -> None:
+    """As pages hold it for printing, for search engines, or in a tab that is not shown."""
+    whole = " ".join(place * 3 for place in PLACES)
+    page = extract_page(article(f"<div class=post-content><p>{whole}</p></div>"), ExtractConfig())
+    assert page.text.count("northern hills") == 18 and page.text.count("four bridges") == 3
+
+
+def test_short_blocks_may_repeat_and_long_ones_not() -> None:
+    page = Parser(f"<p>And the river runs down to the sea.</p><p>{PLACES[0]}</p>" * 3, 100, 100).run()
+    decision = Decision(np.linspace(0, 1, 65, dtype=np.float32), low=0.05, spread=2.0)
+    assert decision.choose(page, analyse(page), [3.0] * 6) == [True, True, True, False, True, False]
 
 
 def test_code_keeps_its_indentation_through_cleaning() -> None:

@@ -1,0 +1,74 @@
+"""From scores of blocks to the blocks that make the text, as html_choice.cpp."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_pipeline.extract.reference.features import Analysis, hashed_words
+from data_pipeline.extract.reference.page import Page
+from data_pipeline.extract.reference.tags import FNV, fnv
+
+_LONG, _RUN, _REPEAT_WORDS, _REPEATED = 12, 4, 2000, 0.8
+_WEIGHTS = (0.25, 0.5, 0.25)
+
+
+class Decision:
+    """The blocks that maximise the expected F1 of words, without those that repeat better ones."""
+
+    def __init__(self, probabilities: NDArray[np.float32], low: float, spread: float) -> None:
+        self.probabilities = probabilities.astype(np.float64).tolist()
+        self.low, self.shifts = low, (-spread, 0.0, spread)
+
+    def probability(self, score: float) -> float:
+        """The chance that a block of this score is main text."""
+        place = (min(max(score, -8.0), 8.0) + 8.0) * 4.0
+        below = min(int(place), len(self.probabilities) - 2)
+        share = place - below
+        return float(self.probabilities[below] * (1 - share) + self.probabilities[below + 1] * share)
+
+    def choose(self, page: Page, a: Analysis, scores: list[float]) -> list[bool]:
+        """True for each block that is taken."""
+        ranked, copies = self._ranked(page, scores)
+        words = [t.words for t in a.stats]
+        wanted, hits = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
+        for i, score in enumerate(scores):
+            if i not in copies:
+                for s, shift in enumerate(self.shifts):
+                    wanted[s] += self.probability(score + shift) * words[i]
+        taken, best, chosen = 0.0, -1.0, 0
+        for k, i in enumerate(ranked):
+            taken += words[i]
+            f1 = 0.0
+            for s, shift in enumerate(self.shifts):
+                hits[s] += self.probability(scores[i] + shift) * words[i]
+                if taken + wanted[s] > 0:
+                    f1 += _WEIGHTS[s] * (2 * hits[s] / (taken + wanted[s]))
+            if f1 > best:
+                best, chosen = f1, k + 1
+        kept = set(ranked[:chosen])
+        return [i in kept for i in range(len(scores))]
+
+    def _ranked(self, page: Page, scores: list[float]) -> tuple[list[int], set[int]]:
+        """Blocks to choose from, the best first; and those that repeat what better ones say."""
+        ranked: list[int] = []
+        copies, said = set[int](), set[int]()
+        for i in sorted(range(len(scores)), key=lambda i: -scores[i]):
+            if self.probability(scores[i]) < self.low:
+                break
+            words = hashed_words(page.blocks[i].text, _REPEAT_WORDS, same_digits=False)
+            runs = [_run_hash(words[k : k + _RUN]) for k in range(len(words) - _RUN + 1)]
+            known = sum(run in said for run in runs)
+            if len(words) >= _LONG and known >= _REPEATED * len(runs):
+                copies.add(i)
+            else:
+                said.update(runs)
+                ranked.append(i)
+        return ranked, copies
+
+
+def _run_hash(words: list[int]) -> int:
+    hash_ = FNV
+    for word in words:
+        hash_ = fnv(hash_, word)
+    return hash_

@@ -1,0 +1,86 @@
+#include "html_choice.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <unordered_set>
+
+namespace llmill::html {
+
+namespace {
+
+constexpr size_t LONG = 12, RUN = 4, REPEAT_WORDS = 2000;
+constexpr double REPEATED = 0.8;  // share of its runs of words that makes a long block a copy
+constexpr double WEIGHTS[3] = {0.25, 0.5, 0.25};
+
+// What the better blocks of a page have said, as runs of four words.
+class Said {
+   public:
+    // True if the text says little new; otherwise it counts as said.
+    bool repeats(const Py_UCS4* begin, const Py_UCS4* end) {
+        const std::vector<uint32_t> words = hashed_words(begin, end, REPEAT_WORDS, false);
+        std::vector<uint32_t> runs;
+        double known = 0;
+        for (size_t i = 0; i + RUN <= words.size(); ++i) {
+            uint32_t hash = FNV;
+            for (size_t k = 0; k < RUN; ++k) hash = fnv(hash, words[i + k]);
+            runs.push_back(hash);
+            known += runs_.count(hash) > 0;
+        }
+        if (words.size() >= LONG && known >= REPEATED * static_cast<double>(runs.size())) return true;
+        runs_.insert(runs.begin(), runs.end());
+        return false;
+    }
+
+   private:
+    std::unordered_set<uint32_t> runs_;
+};
+
+}  // namespace
+
+double Decision::probability(double score) const {
+    const double place = (std::min(std::max(score, -8.0), 8.0) + 8.0) * 4.0;
+    const size_t below = std::min(static_cast<size_t>(place), probabilities.size() - 2);
+    const double share = place - static_cast<double>(below);
+    return static_cast<double>(probabilities[below]) * (1 - share) +
+           static_cast<double>(probabilities[below + 1]) * share;
+}
+
+std::vector<bool> Decision::choose(const Page& page, const Analysis& analysis,
+                                   const std::vector<double>& scores) const {
+    const size_t n = scores.size();
+    const double shifts[3] = {-spread, 0, spread};
+    std::vector<size_t> order(n);
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+    Said said;
+    std::vector<bool> copy(n, false);
+    std::vector<size_t> ranked;  // candidates, best first
+    for (const size_t i : order) {
+        if (probability(scores[i]) < low) break;
+        copy[i] = said.repeats(page.text.data() + page.blocks[i].text0, page.text.data() + page.blocks[i].text1);
+        if (!copy[i]) ranked.push_back(i);
+    }
+    double wanted[3] = {0, 0, 0}, hits[3] = {0, 0, 0}, taken = 0, best = -1;
+    for (size_t i = 0; i < n; ++i)
+        for (int s = 0; s < 3 && !copy[i]; ++s)
+            wanted[s] += probability(scores[i] + shifts[s]) * analysis.stats[i].words;
+    size_t count = 0;
+    for (size_t k = 0; k < ranked.size(); ++k) {
+        const size_t i = ranked[k];
+        taken += analysis.stats[i].words;
+        double f1 = 0;
+        for (int s = 0; s < 3; ++s) {
+            hits[s] += probability(scores[i] + shifts[s]) * analysis.stats[i].words;
+            if (taken + wanted[s] > 0) f1 += WEIGHTS[s] * (2 * hits[s] / (taken + wanted[s]));
+        }
+        if (f1 > best) {
+            best = f1;
+            count = k + 1;
+        }
+    }
+    std::vector<bool> keep(n, false);
+    for (size_t k = 0; k < count; ++k) keep[ranked[k]] = true;
+    return keep;
+}
+
+}  // namespace llmill::html
