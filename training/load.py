@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,7 +138,8 @@ def load_megatron(
     from training.pretrain.models.inference import MegatronModel
     from training.pretrain.models.source import find_model
 
-    return MegatronModel(find_model(path), tensor, pipeline, dtype, threads)
+    source = find_model(path, verify=os.environ.get("RANK", "0") == "0")
+    return MegatronModel(source, tensor, pipeline, dtype, threads)
 
 
 def load_reward_model(

@@ -97,7 +97,7 @@ def starting_weights(config: PretrainConfig, vocab_size: int) -> Whole:
         return initial_weights(config.model, config.seed)
     from training.pretrain.models.source import check_same_model, find_model
 
-    source = find_model(config.checkpoint.weights_from)
+    source = find_model(config.checkpoint.weights_from, verify=False)
     check_same_model(source, config.model, vocab_size)
     given, fresh = source.weights(), initial_weights(config.model, config.seed)
 

@@ -33,7 +33,6 @@ class MegatronModel:
         self.vocab_size = source.vocab_size
         self.max_length = source.sequence_length
         self.path = source.folder
-        self.digest = source.digest
         # Megatron wants sequence parallelism where experts meet tensor parallelism; it then cuts sequences evenly.
         self._multiple = tensor if source.model.moe else 1
         config = PretrainConfig.model_validate(
@@ -61,6 +60,11 @@ class MegatronModel:
         weights = source.weights()
         fill(self.stage, lambda name, index, shape: _padded(weights(name, index, shape), shape))
         self.stage.eval()
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The artifact's digest; for a folder without a manifest, a digest of its files."""
+        return self.source.digest
 
     @functools.cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -45,8 +45,17 @@ class ModelSource:
     """`float32`, `bfloat16` or `float16`."""
     tokenizer: Path | None
     """Folder of its tokenizer, where one is known."""
-    digest: str
-    """Of the artifact it is part of; else of what lists the digests of its files, or of the files."""
+    artifact_digest: str | None
+    """Of the artifact that it is part of."""
+
+    @property
+    def digest(self) -> str:
+        """The artifact's; without one, of the list of a checkpoint's files, or of a folder's files (which are read)."""
+        if self.artifact_digest is not None:
+            return self.artifact_digest
+        if self.distributed:
+            return file_digest(self.folder / (COMPLETE if (self.folder / COMPLETE).is_file() else METADATA))
+        return value_digest({file.name: file_digest(file) for file in self.folder.iterdir() if file.is_file()})
 
     def weights(self) -> Whole:
         """Its whole tensors, each read when it is asked for."""
@@ -55,9 +64,10 @@ class ModelSource:
         return saved_weights(self.folder) if self.distributed else hf_weights(self.folder, self.model)
 
 
-def find_model(path: str | Path) -> ModelSource:
+def find_model(path: str | Path, verify: bool = True) -> ModelSource:
     """The model at `path`: a checkpoint artifact (its distributed form where it has one), one of its two folders, a
-    checkpoint of an unfinished run or that run's work directory, or any Hugging Face folder.
+    checkpoint of an unfinished run or that run's work directory, or any Hugging Face folder. `verify`: read an
+    artifact's files and compare their digests (once is enough where many ranks open it).
 
     Raises:
         ArtifactError: an artifact of another kind, a changed one, or a damaged checkpoint.
@@ -69,7 +79,7 @@ def find_model(path: str | Path) -> ModelSource:
     digest = None
     for artifact in (folder, folder.parent):
         if (artifact / MANIFEST).is_file() and (artifact == folder or folder.name in ("hf", "megatron")):
-            digest = open_artifact(artifact, kind="checkpoint").digest
+            digest = open_artifact(artifact, kind="checkpoint", verify=verify).digest
     beside = folder / "hf" if (folder / "hf").is_dir() else folder.parent / "hf"
     if (folder / "megatron" / STATE).is_file():
         return _distributed(folder / "megatron", beside, digest)
@@ -101,7 +111,7 @@ def _distributed(folder: Path, beside: Path, digest: str | None) -> ModelSource:
         sequence_length=int(state.stage.get("sequence_length", model.max_positions)),
         dtype=str(state.identity.get("dtype", "float32")),
         tokenizer=beside if (beside / "tokenizer.json").is_file() else None,
-        digest=digest or file_digest(folder / (COMPLETE if (folder / COMPLETE).is_file() else METADATA)),
+        artifact_digest=digest,
     )
 
 
@@ -122,7 +132,7 @@ def _hugging_face(folder: Path, digest: str | None) -> ModelSource:
         sequence_length=int(theirs.max_position_embeddings),
         dtype=str(files.dtype(embedding)).removeprefix("torch."),
         tokenizer=folder if (folder / "tokenizer.json").is_file() else None,
-        digest=digest or value_digest({file.name: file_digest(file) for file in folder.iterdir() if file.is_file()}),
+        artifact_digest=digest,
     )
 
 
