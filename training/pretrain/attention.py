@@ -54,9 +54,9 @@ class SDPACoreAttention(MegatronModule):  # type: ignore[misc]
     ) -> Tensor:
         """Query `[S, B, H, D]`, key and value `[S, B, G, D]` to `[S, B, H * D]`.
 
-        `attention_mask`, `[B, 1, S, all positions]`, is true where a query must NOT look (Megatron's convention). Causal
-        attention needs none: without a mask the kernel skips the upper half. With `packed_seq_params` the tensors are
-        `[S, H, D]`, several sequences one after the other, and so is the result, `[S, H * D]`.
+        `attention_mask`, `[B, 1, S, all positions]`, is true where a query must NOT look (Megatron's convention).
+        Causal attention needs none: without a mask the kernel skips the upper half. With `packed_seq_params` the tensors
+        are `[S, H, D]`, several sequences one after the other, and so is the result, `[S, H * D]`.
         """
         assert attention_bias is None, "attention bias is not supported"
         if packed_seq_params is not None:

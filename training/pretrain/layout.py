@@ -51,7 +51,7 @@ def _matrices(config: PretrainConfig) -> Iterator[str]:
 
 
 def _layers(config: PretrainConfig) -> Iterator[str]:
-    """Pipeline parallelism: every stage gets as many layers as the others, but for the first and the last on request."""
+    """Pipeline parallelism: all stages get as many layers, but for the first and the last on request."""
     layout = config.parallel
     left, stages = config.model.layers, layout.pipeline
     for name in ("first_stage_layers", "last_stage_layers"):

@@ -16,8 +16,8 @@ class RecomputeConfig(Config):
     """`selective`: the parts of each layer named in `modules`; `full`: whole layers (Chen et al. 2016; Korthikanti et
     al. 2022, section 5). Neither changes a result."""
     method: Literal["uniform", "block"] = "uniform"
-    """`full` only. `uniform`: every layer, kept activations every `layers` layers; `block`: the first `layers` layers of
-    each model chunk, the others keep theirs."""
+    """`full` only. `uniform`: all layers, with activations kept every `layers` layers; `block`: the first `layers`
+    layers of each model chunk, the others keep theirs."""
     layers: int = Field(default=1, gt=0)
     """`full` only: layers in a group (`uniform`) or layers recomputed in each chunk (`block`)."""
     modules: list[Literal["core_attn", "layernorm", "mlp", "moe", "moe_act", "mla_up_proj"]] = ["core_attn"]
@@ -86,7 +86,7 @@ class ParallelConfig(Config):
             ),
             (
                 self.virtual_pipeline > 1 and self.pipeline == 1,
-                f"virtual_pipeline {self.virtual_pipeline} needs pipeline > 1; raise pipeline or set virtual_pipeline 1",
+                f"virtual_pipeline {self.virtual_pipeline} needs pipeline > 1; raise it or set virtual_pipeline 1",
             ),
             (
                 (self.first_stage_layers or self.last_stage_layers) and self.pipeline == 1,

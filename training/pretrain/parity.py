@@ -82,8 +82,9 @@ class Case:
 
     def reference(self) -> Case:
         """The same model in one process, without anything of a layout."""
-        loss = {name: value for name, value in self.settings.items() if name.startswith(_CHANGES_THE_MODEL)}
-        return Case(self.family, " ".join(["single", *(f"{name}={value}" for name, value in loss.items())]), {"zero": 0}, loss, self.masked)
+        model = {name: value for name, value in self.settings.items() if name.startswith(_CHANGES_THE_MODEL)}
+        words = ["single", *(f"{name}={value}" for name, value in model.items())]
+        return Case(self.family, " ".join(words), {"zero": 0}, model, self.masked)
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,13 @@ def check_hardware(config: PretrainConfig) -> None:
     if not gpu or torch.cuda.get_device_capability() < (8, 9):
         name = torch.cuda.get_device_name() if gpu else "a CPU"
         raise StageError(
-            f"fp8 {config.fp8} needs a GPU of compute capability 8.9 or more (Ada, Hopper, Blackwell) and this is {name}; "
+            f"fp8 {config.fp8} needs a GPU of compute capability 8.9 or more (Ada, Hopper, Blackwell) not {name}; "
             "set fp8=none"
         )
     if find_spec("transformer_engine") is None:
         raise StageError(
-            f"fp8 {config.fp8} needs Transformer Engine, which is not installed; pip install transformer-engine[pytorch] "
-            "or set fp8=none"
+            f"fp8 {config.fp8} needs Transformer Engine, which is not installed; pip install "
+            "transformer-engine[pytorch] or set fp8=none"
         )
 
 

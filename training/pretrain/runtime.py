@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import torch.utils._device
 
+from training.pretrain.runtime_experts import mend_balancing, use_cpu_for_experts
+
 
 def prepare(threads: int) -> None:
     """Make Megatron-core usable in this process; `threads` is the number of CPU threads torch may use."""
@@ -67,7 +69,7 @@ def mend_without_te() -> None:
 
     # Megatron sums a contiguous copy and returns the tensor it was given: nothing is summed when they differ.
     mappings._reduce = _reduce
-    _mend_balancing()
+    mend_balancing()
     if not moe.HAVE_TE:
         # The router looks the name up without asking whether there is one; and latent attention thinks there is.
         moe.te_general_gemm = None
@@ -81,35 +83,6 @@ def _reduce(tensor: torch.Tensor, group: Any) -> torch.Tensor:
     total = tensor.contiguous()
     torch.distributed.all_reduce(total, group=group)
     return total
-
-
-def _mend_balancing() -> None:
-    """Weigh a router's auxiliary losses by tokens, as `calculate_per_token_loss` weighs the main one.
-
-    Megatron multiplies them by the tokens of this rank, though tensor- and context-parallel ranks hold a part of each
-    micro-batch, and by the positions of one sequence where the loss is per sequence. So their weight changed with the
-    layout and with the micro-batch.
-    """
-    from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
-    from megatron.core.transformer.moe.router import TopKRouter
-
-    attach = TopKRouter.attach_and_log_load_balancing_loss
-
-    def attach_by_tokens(
-        self: Any, activation: torch.Tensor, coefficient: float, loss: Any, name: str, group: Any, *args: Any, **kw: Any
-    ) -> Any:
-        kw["valid_token_count"] = activation.shape[0] * group.size()
-        return attach(self, activation, coefficient, loss, name, group, *args, **kw)
-
-    def z_loss(self: Any, logits: torch.Tensor, padding_mask: torch.Tensor | None = None) -> Any:
-        if self.config.moe_z_loss_coeff is None or not self.training or not torch.is_grad_enabled():
-            return logits
-        assert padding_mask is None, "padding is left to the loss mask"
-        total = torch.logsumexp(logits, dim=-1).square().sum() * self.config.moe_z_loss_coeff
-        return MoEAuxLossAutoScaler.apply(logits, total)
-
-    _set(TopKRouter, "attach_and_log_load_balancing_loss", attach_by_tokens)
-    _set(TopKRouter, "apply_z_loss", z_loss)
 
 
 def _mend_optimizer() -> None:
@@ -164,20 +137,7 @@ def use_cpu() -> None:
     _set(torch.cuda, "get_rng_state", lambda *args: torch.get_rng_state())
     _set(rng, "_get_cuda_rng_state", lambda *args, **kwargs: torch.get_rng_state())
     _set(rng, "_set_cuda_rng_state", lambda state, *args, **kwargs: torch.set_rng_state(state))
-    # Tokens for experts are counted on the device and copied to the host beside the computation; here they are there.
-    from megatron.core.transformer.moe.token_dispatcher import MoEAlltoAllTokenDispatcher as Dispatcher
-
-    _set(Dispatcher, "_maybe_dtoh_and_synchronize", _splits_on_host)
-    _set(Dispatcher, "cuda_dtoh_stream", "unused")
-
-
-def _splits_on_host(self: Any, point: str, tokens_per_expert: Any = None) -> Any:
-    """The all-to-all dispatcher's split sizes as host values, without a stream."""
-    if point == self.cuda_dtoh_point and not self.drop_and_pad:
-        for name in ("input_splits", "output_splits", "output_splits_tp"):
-            value = getattr(self, name)
-            setattr(self, name, value.numpy() if torch.is_tensor(value) else value)
-    return tokens_per_expert
+    use_cpu_for_experts()
 
 
 def _set(owner: Any, name: str, value: Any) -> None:
