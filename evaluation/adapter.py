@@ -202,7 +202,7 @@ class CheckpointLM(AnyLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         """Generated texts; requests that ask for the same settings share batches."""
         prompts = [request.args[0] for request in requests]
-        settings = [self._settings(request.args[1]) for request in requests]
+        settings = [generation_settings(request.args[1], DEFAULT_MAX_NEW_TOKENS) for request in requests]
         seeds = [derive_seed(self.seed, "lm-eval", i) for i in range(len(requests))]
         ids = self._encode_all(set(prompts), None)
         for prompt, (_, max_new_tokens, _) in zip(prompts, settings, strict=True):
@@ -231,17 +231,21 @@ class CheckpointLM(AnyLM):
         ]
         return list(self._answer("generate_until", prompts, remembered, compute))
 
-    def _settings(self, raw: dict[str, Any]) -> tuple[tuple[str, ...], int, Sampling]:
-        """A task's `generation_kwargs` as ours; ConfigError for settings that would be ignored."""
-        settings = dict(normalize_gen_kwargs(raw, DEFAULT_MAX_NEW_TOKENS))
-        if unknown := sorted(set(settings) - _KNOWN_GENERATION):
-            raise ConfigError(
-                f"generation_kwargs {', '.join(unknown)}: not supported; known: {', '.join(sorted(_KNOWN_GENERATION))}"
-            )
-        until = settings.get("until") or []
-        stop_strings = (until,) if isinstance(until, str) else tuple(until)
-        sampling = GREEDY
-        if settings.get("do_sample"):
-            temperature = float(settings.get("temperature", 1.0))
-            sampling = Sampling(temperature, float(settings.get("top_p") or 1.0), int(settings.get("top_k") or 0))
-        return stop_strings, int(settings["max_gen_toks"]), sampling
+
+def generation_settings(raw: dict[str, Any], longest: int) -> tuple[tuple[str, ...], int, Sampling]:
+    """A task's `generation_kwargs` as `(stop strings, most new tokens, sampling)`.
+
+    ConfigError for settings that would be ignored. `longest` is for tasks that do not say.
+    """
+    settings = dict(normalize_gen_kwargs(raw, longest))
+    if unknown := sorted(set(settings) - _KNOWN_GENERATION):
+        raise ConfigError(
+            f"generation_kwargs {', '.join(unknown)}: not supported; known: {', '.join(sorted(_KNOWN_GENERATION))}"
+        )
+    until = settings.get("until") or []
+    stop_strings = (until,) if isinstance(until, str) else tuple(until)
+    sampling = GREEDY
+    if settings.get("do_sample"):
+        temperature = float(settings.get("temperature", 1.0))
+        sampling = Sampling(temperature, float(settings.get("top_p") or 1.0), int(settings.get("top_k") or 0))
+    return stop_strings, int(settings["max_gen_toks"]), sampling

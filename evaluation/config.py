@@ -54,6 +54,49 @@ class TasksConfig(Config):
     """Tasks in the order they are run."""
 
 
+class MegatronConfig(Config):
+    """Ask the distributed checkpoint itself, on ranks of their own, without its Hugging Face export."""
+
+    tensor: int = Field(default=1, gt=0)
+    """Tensor-parallel size; it need not be the training run's."""
+    pipeline: int = Field(default=1, gt=0)
+    """Pipeline-parallel size."""
+    threads: int = Field(default=1, gt=0)
+    """CPU threads of each rank."""
+
+
+class VllmConfig(Config):
+    """Ask through vLLM (`pip install vllm`), on GPUs."""
+
+    tensor: int = Field(default=1, gt=0)
+    """GPUs the model is split over."""
+    memory_share: float = Field(default=0.9, gt=0, le=1)
+    """Share of each GPU's memory that it may take."""
+
+
+class ServerConfig(Config):
+    """Ask an OpenAI-compatible server; `model` is then the name the server knows."""
+
+    url: str
+    """Where it answers, with the version: `http://localhost:8000/v1`."""
+    api_key_variable: str | None = None
+    """Name of the environment variable that holds the key; the key itself is never written down."""
+    revision: str = ""
+    """Anything that tells this model from an earlier one of the same name: it becomes part of the scores' digest."""
+    context: int = Field(default=4096, gt=1)
+    """Longest sequence of the served model, in tokens, for the record: the server itself refuses or cuts."""
+    concurrency: int = Field(default=16, gt=0)
+    """Requests under way at once."""
+    timeout_seconds: float = Field(default=120.0, gt=0)
+    """Longest wait for one answer."""
+    attempts: int = Field(default=6, gt=0)
+    """How often a request is sent before the evaluation stops."""
+    wait_seconds: float = Field(default=1.0, ge=0)
+    """Pause before the second attempt, on average; it doubles with each."""
+    longest_wait_seconds: float = Field(default=60.0, ge=0)
+    """Longest pause."""
+
+
 class RewardAccuracyConfig(Config):
     """How often a reward model prefers the chosen response of held-out pairs. Needs a reward model as `model`."""
 
@@ -122,7 +165,7 @@ class SamplesConfig(Config):
 
 
 class GateConfig(Config):
-    """A requirement on one score or comparison. It is reported, and does not stop the run."""
+    """A requirement on one score or comparison. It is reported; with `required` it stops a recipe when not met."""
 
     name: str
     """Shown in the report."""
@@ -136,6 +179,8 @@ class GateConfig(Config):
     """The value must be at most this."""
     interval_excludes_null: bool = False
     """The 95% interval must lie wholly on the better side of the comparison's null value (no difference)."""
+    required: bool = False
+    """Stop the recipe after this stage when the gate does not pass. The scores are written all the same."""
 
     @model_validator(mode="after")
     def _one_subject(self) -> Self:
@@ -149,6 +194,7 @@ class GateConfig(Config):
 
 
 BLOCKS = ("bits_per_byte", "tasks", "reward_accuracy", "win_rate", "kl", "samples")
+ENGINES = ("megatron", "vllm", "server")
 
 
 class EvaluationConfig(Config):
@@ -176,6 +222,12 @@ class EvaluationConfig(Config):
     """Distance from the reference."""
     samples: SamplesConfig | None = None
     """Responses to read."""
+    megatron: MegatronConfig | None = None
+    """Tasks ask the Megatron checkpoint on this layout instead of its export."""
+    vllm: VllmConfig | None = None
+    """Tasks ask through vLLM."""
+    server: ServerConfig | None = None
+    """Tasks ask a server; `model` is the name it knows, and no other block can run."""
     cache: str | None = None
     """Folder (on a local disk) of answers that checkpoints have given to tasks: a question that this checkpoint was
     asked before, by any run, is not asked again. Runs may share it at the same time."""
@@ -200,4 +252,15 @@ class EvaluationConfig(Config):
             raise ValueError(f"nothing to evaluate: give at least one of {', '.join(BLOCKS)}")
         if (self.win_rate or self.kl) and not (self.reference or self.previous):
             raise ValueError("win_rate and kl compare with another model: give reference or previous")
+        engines = [name for name in ENGINES if getattr(self, name) is not None]
+        if len(engines) > 1:
+            raise ValueError(f"{' and '.join(engines)}: give at most one")
+        if engines and self.tasks is None:
+            raise ValueError(f"{engines[0]} answers tasks, and there are none; add tasks, or leave it out")
+        others = [block for block in BLOCKS if block != "tasks" and getattr(self, block) is not None]
+        if self.server is not None and (others or self.previous or self.reference):
+            named = others or ["previous" if self.previous else "reference"]
+            raise ValueError(
+                f"{', '.join(named)} cannot be asked of a server: evaluate tasks alone, with previous_scores"
+            )
         return self

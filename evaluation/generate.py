@@ -57,14 +57,16 @@ class Completion:
 
 def stop_token_ids(loaded: LoadedModel) -> frozenset[int]:
     """Tokens that end a response: end tokens of tokenizer and generation config, `<|im_end|>`, `<|endoftext|>`."""
-    found: set[int] = set()
     configured = getattr(loaded.model.generation_config, "eos_token_id", None)
-    for value in (loaded.tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])):
-        if value is not None:
-            found.add(int(value))
-    added = loaded.tokenizer.get_added_vocab()
-    found.update(added[token] for token in (IM_END, END_OF_TEXT) if token in added)
-    return frozenset(found)
+    values = configured if isinstance(configured, list) else [configured]
+    return tokenizer_stops(loaded.tokenizer) | {int(value) for value in values if value is not None}
+
+
+def tokenizer_stops(tokenizer: Any) -> frozenset[int]:
+    """The tokenizer's end token, `<|im_end|>`, `<|endoftext|>`."""
+    added = tokenizer.get_added_vocab()
+    found = {added[token] for token in (IM_END, END_OF_TEXT) if token in added}
+    return frozenset(found | ({int(tokenizer.eos_token_id)} if tokenizer.eos_token_id is not None else set()))
 
 
 def generate(
@@ -108,19 +110,14 @@ def generate(
     # longest first: memory peaks at once, and neighbours of like length need little padding
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i))
     completions: list[Completion | None] = [None] * len(rows)
-    special = loaded.tokenizer.get_added_vocab()
-    stops = _Stops(
-        loaded,
-        stop_token_ids(loaded) | {special[text] for text in stop_strings if text in special},
-        tuple(text for text in stop_strings if text),
-    )
+    stops = Stops.make(loaded.tokenizer, stop_token_ids(loaded), stop_strings)
     shared = _shared_head(loaded, rows)
     with progress(description, total=len(rows), unit="responses") as bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            noise = None if sampling.temperature == 0 else _noise([seeds[i] for i in chosen], max_new_tokens)  # type: ignore[index]
+            draws = None if sampling.temperature == 0 else noise([seeds[i] for i in chosen], max_new_tokens)  # type: ignore[index]
             batch = [rows[i] for i in chosen]
-            for index, ids, stopped in _complete(loaded, batch, max_new_tokens, sampling, noise, stops, bar, shared):
+            for index, ids, stopped in _complete(loaded, batch, max_new_tokens, sampling, draws, stops, bar, shared):
                 position = chosen[index]
                 completions[position] = Completion(rows[position], ids, stops.text(ids), stopped)
     return [completion for completion in completions if completion is not None]
@@ -141,12 +138,19 @@ def _shared_head(loaded: LoadedModel, rows: list[list[int]]) -> tuple[int, Any]:
 
 
 @dataclass(frozen=True)
-class _Stops:
+class Stops:
     """When a completion is over, and its text without the stop string."""
 
-    loaded: LoadedModel
+    tokenizer: Any
     ids: frozenset[int]
     strings: tuple[str, ...]
+
+    @classmethod
+    def make(cls, tokenizer: Any, ids: frozenset[int], strings: Sequence[str]) -> Stops:
+        """Stop at tokens, and at strings; one that is a special token stops by its id, for text leaves those out."""
+        special = tokenizer.get_added_vocab()
+        also = {special[text] for text in strings if text in special}
+        return cls(tokenizer, ids | also, tuple(text for text in strings if text))
 
     def __call__(self, ids: list[int]) -> bool:
         if ids[-1] in self.ids:
@@ -155,17 +159,17 @@ class _Stops:
             return False
         # a stop string of L bytes spans at most L tokens; one more may hold the bytes of a split character
         window = max(len(text.encode()) for text in self.strings) + 4
-        tail = self.loaded.tokenizer.decode(ids[-window:], skip_special_tokens=False)
+        tail = self.tokenizer.decode(ids[-window:], skip_special_tokens=False)
         return any(text in tail for text in self.strings)
 
     def text(self, ids: list[int]) -> str:
-        text: str = self.loaded.tokenizer.decode(ids, skip_special_tokens=True)
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
         for stop in self.strings:
             text = text.split(stop)[0]
         return text
 
 
-def _noise(seeds: Sequence[int], steps: int) -> torch.Tensor:
+def noise(seeds: Sequence[int], steps: int) -> torch.Tensor:
     """`[B, steps]` uniform numbers, each row from its own seed; float64, because float32 skips rare tokens."""
     generator = torch.Generator()
     rows = [torch.rand(steps, generator=generator.manual_seed(seed), dtype=torch.float64) for seed in seeds]
@@ -178,7 +182,7 @@ def _complete(
     max_new_tokens: int,
     sampling: Sampling,
     noise: torch.Tensor | None,
-    stops: _Stops,
+    stops: Stops,
     bar: Bar,
     shared: tuple[int, Any],
 ) -> Iterator[tuple[int, list[int], bool]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,14 +25,18 @@ def document_start_id(loaded: LoadedModel) -> int:
 
     Raises InputError when the tokenizer has none of them.
     """
-    tokenizer = loaded.tokenizer
+    return start_token(loaded.tokenizer, str(loaded.path))
+
+
+def start_token(tokenizer: Any, where: str) -> int:
+    """As `document_start_id`; `where` is named when there is none."""
     if tokenizer.bos_token_id is not None:
         return int(tokenizer.bos_token_id)
     added = tokenizer.get_added_vocab()
     if END_OF_TEXT in added:
         return int(added[END_OF_TEXT])
     if tokenizer.eos_token_id is None:
-        raise InputError(f"{str(loaded.path)!r}: the tokenizer has no bos, eos or {END_OF_TEXT} token to start from")
+        raise InputError(f"{where!r}: the tokenizer has no bos, eos or {END_OF_TEXT} token to start from")
     return int(tokenizer.eos_token_id)
 
 
@@ -70,15 +74,7 @@ def score_continuations(
         InputError: an empty context or continuation, or a continuation longer than the context.
         StageError: the model gave NaN logits.
     """
-    limit = context or loaded.max_length
-    rows: list[list[int]] = []
-    for before, after in pairs:
-        if not before or not after or len(after) > limit:
-            raise InputError(
-                f"cannot score a continuation of {len(after)} tokens after {len(before)}: expected at least one token "
-                f"each and at most {limit} in the continuation"
-            )
-        rows.append([*before, *after][-(limit + 1) :])
+    rows = clipped(pairs, context or loaded.max_length)
     results: list[tuple[float, bool]] = [(0.0, False)] * len(rows)
     decoder = tree_decoder(loaded)
     with progress(description, total=len(rows), unit="sequences") as bar:
@@ -92,6 +88,19 @@ def score_continuations(
                 results[i] = result
             bar.advance(len(batch))
     return results
+
+
+def clipped(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], limit: int) -> list[list[int]]:
+    """Context and continuation as one row of at most `limit` inputs and a last target; InputError as above."""
+    rows: list[list[int]] = []
+    for before, after in pairs:
+        if not before or not after or len(after) > limit:
+            raise InputError(
+                f"cannot score a continuation of {len(after)} tokens after {len(before)}: expected at least one token "
+                f"each and at most {limit} in the continuation"
+            )
+        rows.append([*before, *after][-(limit + 1) :])
+    return rows
 
 
 def batches(lengths: Sequence[int], batch_size: int, vocab_size: int) -> Iterator[list[int]]:
