@@ -29,7 +29,8 @@ def glob_files(patterns: str | Sequence[str], what: str = "input files") -> list
             raise storage_error(pattern, error) from None
         if not matches:
             raise InputError(
-                f"{what}: nothing matches {pattern!r}; check the path (relative paths start at the working directory)"
+                f"{what}: nothing matches {pattern!r}; check the path (relative paths start at the working directory"
+                + ("; a list is written [a,b])" if "," in pattern else ")")
             )
         local = "file" in filesystem.protocol
         found.update(match if local else filesystem.unstrip_protocol(match) for match in matches)

@@ -52,6 +52,8 @@ def build_corpus(config: CorpusConfig, out: str | Path) -> Path:
             shutil.rmtree(artifact.path / folder, ignore_errors=True)  # half-written by a killed run
         started = time.perf_counter()
         with disk_errors("corpus"):
+            import scipy.sparse.csgraph  # noqa: F401  # start-up, not work that grows with the documents
+
             with measured() as usage:
                 stats = finalise(config, len(files), active_steps(config), artifact.path)
             artifact.stats.update(stats)

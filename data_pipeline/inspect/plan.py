@@ -25,6 +25,8 @@ _GIB = 2**30
 _BYTES_A_DOCUMENT = 200
 """What a mixture and decontamination hold for each document; duplicates are sorted within `dedup.memory_bytes`."""
 _LIKE_BYTES = 1.5
+_ENOUGH_DOCUMENTS = 20_000
+"""With fewer, start-up is most of what the part over all documents takes."""
 
 
 class PlanConfig(Config):
@@ -142,6 +144,7 @@ def _overall(usage: dict[str, Any], manifest: Manifest, config: PlanConfig) -> d
     return {
         "core_hours": usage["cpu_seconds"] * scale / 3600,
         "documents": reached * scale,
+        "sample_documents": reached,
         "memory_bytes": usage["rss_before_bytes"] + limit + held * reached * scale,
         "bytes_a_document": held,
     }
@@ -195,6 +198,11 @@ def _assumptions(config: PlanConfig, sample: dict[str, Any], overall: dict[str, 
         lines.append(
             f"the sample stores {sample['bytes_a_page'] / 1e3:.0f} kB a page, the dump {wanted / 1e3:.0f} kB: other "
             "pages; the estimate by bytes may be nearer"
+        )
+    if overall["sample_documents"] < _ENOUGH_DOCUMENTS:
+        lines.append(
+            f"only {overall['sample_documents']:,} documents of the sample reached the part over all documents, and "
+            f"much of its time is start-up: its hours are an upper bound; take {_ENOUGH_DOCUMENTS:,} or more"
         )
     each = f" and {overall['bytes_a_document']} bytes for each" if overall["bytes_a_document"] else ""
     lines.append(
