@@ -213,6 +213,12 @@ class Trainer:
             values[f"bits_per_byte{end}"] = summed.nll / math.log(2) / heldout.bytes
         return values
 
+    def close(self) -> None:
+        """End the reading thread and the files of metrics."""
+        self.data.close()
+        if self.metrics is not None:
+            self.metrics.close()
+
     def log(self, step: int, values: dict[str, float]) -> None:
         """A line of metrics, on rank 0."""
         if self.metrics is not None:

@@ -68,10 +68,31 @@ def run(run_file: Path) -> None:
     config = load_config(PretrainConfig, description["config"])
     runtime.prepare(config.parallel.threads)
     connect(config)
-    work, scratch = Path(description["work"]), run_file.parent
-    rank, ranks = dist.get_rank(), dist.get_world_size()
-    heartbeat = Heartbeat(scratch / "heartbeats" / description["attempt"], rank, ranks, config.guard.hang_minutes)
+    work, scratch, attempt = Path(description["work"]), run_file.parent, str(description["attempt"])
+    heartbeat = Heartbeat(
+        scratch / "heartbeats" / attempt, dist.get_rank(), dist.get_world_size(), config.guard.hang_minutes
+    )
     heartbeat.start()
+    trainer = assemble(config, work, attempt, description["resume_from"], heartbeat)
+    finished = trainer.run() if trainer.start.step < config.steps else True
+    if finished:
+        heartbeat.phase("last evaluation")
+        scores = trainer.evaluate()
+        heartbeat.phase("export")
+        final, vocab_size = step_directory(trainer.saver.checkpoints, config.steps), trainer.start.vocab_size
+        difference = export(trainer.engine, config, vocab_size, trainer.heldout[""], final, work)
+        if dist.get_rank() == 0:
+            result = {**scores, "export_max_logit_difference": difference, "parameters": parameters(work / "hf")}
+            write_json(scratch / "result.json", result)
+    trainer.close()
+    heartbeat.stop()
+
+
+def assemble(config: PretrainConfig, work: Path, attempt: str, resume_from: str | None, heartbeat: Heartbeat) -> Any:
+    """The Trainer of this rank, standing where the newest checkpoint under `work`, or the one to continue from, stands.
+
+    torch.distributed must be connected and the runtime prepared.
+    """
     # Megatron is imported only once the runtime is prepared.
     from training.pretrain.data import HeldoutData, TrainingData
     from training.pretrain.engine import Engine
@@ -83,7 +104,7 @@ def run(run_file: Path) -> None:
     heartbeat.phase("building the model")
     initialize_layout(config)
     tokens = open_artifact(config.data.tokens, kind="tokens", verify=False)
-    checkpoints = scratch / "checkpoints"
+    checkpoints = work / "scratch" / "checkpoints"
     data = TrainingData(config, tokens.digest)
     end = int(next(iter(data.order.sources.values())).order.shards.tokens(0)[-1])
     heldout = {"": HeldoutData(config, end)} | by_source(config, end)
@@ -98,25 +119,10 @@ def run(run_file: Path) -> None:
     )
     engine = Engine(config, state.vocab_size, starting_weights(config, state.vocab_size))
     heartbeat.phase("loading a checkpoint")
-    state = resume(engine, config, data.order, checkpoints, description["resume_from"], state)
-    metrics = MetricsWriter(work, resume_step=state.step or None) if rank == 0 else None
-    saver = Saver(engine, checkpoints, config.checkpoint, description["attempt"])
-    trainer = Trainer(config, engine, data, heldout, state, saver, metrics, heartbeat)
-    finished = trainer.run() if state.step < config.steps else True
-    if finished:
-        heartbeat.phase("last evaluation")
-        scores = trainer.evaluate()
-        heartbeat.phase("export")
-        difference = export(
-            engine, config, state.vocab_size, heldout[""], step_directory(checkpoints, config.steps), work
-        )
-        if rank == 0:
-            result = {**scores, "export_max_logit_difference": difference, "parameters": parameters(work / "hf")}
-            write_json(scratch / "result.json", result)
-    if metrics is not None:
-        metrics.close()
-    data.close()
-    heartbeat.stop()
+    state = resume(engine, config, data.order, checkpoints, resume_from, state)
+    metrics = MetricsWriter(work, resume_step=state.step or None) if dist.get_rank() == 0 else None
+    saver = Saver(engine, checkpoints, config.checkpoint, attempt)
+    return Trainer(config, engine, data, heldout, state, saver, metrics, heartbeat)
 
 
 def by_source(config: PretrainConfig, end_of_document: int) -> dict[str, Any]:

@@ -209,7 +209,6 @@ def test_what_may_not_be_continued_is_refused(
     for overrides, tokens, words in (
         (["model.layers=4"], None, ["model.layers 2 (now 4)"]),
         (["seed=8"], None, ["seed 3 (now 8)"]),
-        (["global_batch_size=16"], None, ["global_batch_size 8 (now 16)"]),
         ([], other, ["tokens 'sha256:"]),
         (["steps=8"], None, ["8 steps already", "raise steps"]),
     ):
