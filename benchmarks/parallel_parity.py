@@ -1,6 +1,6 @@
 """Every layout against a single process: losses and gradient norms over ten steps in float32, for every model family.
 
-    python benchmarks/parallel_parity.py            # the whole matrix, about ten minutes on two cores; writes the result
+    python benchmarks/parallel_parity.py            # the whole matrix, about ten minutes on two cores; kept in results/
     python benchmarks/parallel_parity.py --quick    # a few layouts on two processes; under 50 s
 
 Small models of each family (dense, tied with QK norms, mixture of experts, latent attention, multi-token prediction,

@@ -54,8 +54,8 @@ class SDPACoreAttention(MegatronModule):  # type: ignore[misc]
     ) -> Tensor:
         """Query `[S, B, H, D]`, key and value `[S, B, G, D]` to `[S, B, H * D]`.
 
-        `attention_mask`, `[B, 1, S, all positions]`, is true where a query must NOT look (Megatron's convention).
-        Causal attention needs none: without a mask the kernel skips the upper half. With `packed_seq_params` the tensors
+        `attention_mask`, `[B, 1, S, all positions]`, is true where a query must NOT look (as in Megatron). Causal
+        attention needs none: without a mask the kernel skips the upper half. With `packed_seq_params` the tensors
         are `[S, H, D]`, several sequences one after the other, and so is the result, `[S, H * D]`.
         """
         assert attention_bias is None, "attention bias is not supported"
@@ -117,10 +117,10 @@ class SDPACoreAttention(MegatronModule):  # type: ignore[misc]
         if repeat > 1:
             key, value = key.repeat_interleave(repeat, 1), value.repeat_interleave(repeat, 1)
         bounds, longest = packed.cu_seqlens_q, packed.max_seqlen_q
-        out: Tensor = varlen_attn(
+        out: Any = varlen_attn(
             query, key, value, bounds, bounds, longest, longest, window_size=(-1, 0), scale=self.scale
         )
-        return out.flatten(1)
+        return out.flatten(1)  # type: ignore[no-any-return]
 
 
 def pieces_of_rank(tensor: Tensor, axis: int, ranks: int, rank: int) -> Tensor:

@@ -19,8 +19,8 @@ class MuonConfig(Config):
     newton_schulz_steps: int = Field(default=5, gt=0, le=20)
     """Iterations that make the momentum nearly orthogonal."""
     scale: Literal["spectral", "unit_rms", "shape"] = "spectral"
-    """Size of an update of a matrix `[m, n]`: `spectral` 0.2 sqrt(max(m, n)), which is as large as an update of AdamW, so
-    learning rate and weight decay carry over from AdamW (Liu et al. 2025, section 2.2); `unit_rms`
+    """Size of an update of a matrix `[m, n]`: `spectral` 0.2 sqrt(max(m, n)), as large as AdamW's, so that
+    learning rate and weight decay carry over (Liu et al. 2025, section 2.2); `unit_rms`
     sqrt(m / n); `shape` sqrt(max(1, m / n)) (Jordan et al. 2024)."""
     split_qkv: bool = True
     """Orthogonalise queries, keys and values each by themselves, though they are stored as one matrix."""

@@ -83,7 +83,12 @@ def all_cases() -> list[Case]:
     z_loss = [
         Case("dense", f"{name} z-loss", dict(LAYOUTS[name][0]), {"optimizer.z_loss": 1e-2}) for name in ("TP2", "CP2")
     ]
-    return [*cases, *masked, *z_loss]
+    muon = {"optimizer.kind": "muon", "parallel.zero": "0"}
+    by_muon = [
+        Case(family, f"{name} Muon", dict(LAYOUTS[name][0]), muon)
+        for family, name in (("dense", "TP2"), ("tied", "PP2"), ("moe", "EP2"), ("deepseek", "TP2 SP"))
+    ]
+    return [*cases, *masked, *z_loss, *by_muon]
 
 
 def compact_cases() -> list[Case]:

@@ -44,7 +44,7 @@ def replicate(config: PretrainConfig, chunks: list[Any]) -> list[Any]:
     layout = config.parallel
     sharded = layout.zero > 1
     options = DistributedDataParallelConfig(
-        use_distributed_optimizer=layout.zero > 0 and config.optimizer.kind == "adamw",
+        use_distributed_optimizer=layout.zero > 0,
         grad_reduce_in_fp32=True,
         overlap_grad_reduce=layout.overlap_grad_reduce or sharded,
         overlap_param_gather=layout.overlap_param_gather or layout.zero == 3,
@@ -88,7 +88,7 @@ def build_optimizer(config: PretrainConfig, replicas: list[Any]) -> Any:
         "clip_grad": settings.clip_grad,
         "bf16": config.dtype == "bfloat16",
         "params_dtype": replicas[0].config.params_dtype,
-        "use_distributed_optimizer": config.parallel.zero > 0 and settings.kind == "adamw",
+        "use_distributed_optimizer": config.parallel.zero > 0,
         "overlap_param_gather": config.parallel.overlap_param_gather,
     }
     if settings.kind == "muon":

@@ -20,6 +20,7 @@ def learning_rate(config: PretrainConfig, step: int) -> float:
         start = max(schedule.warmup_steps, round(config.steps * (1 - schedule.decay_fraction)))
         if step < start:
             return peak
-        return peak + (lowest - peak) * (step - start) / max(1, last - start)
+        share = (step - start) / max(1, last - start)
+        return peak + (lowest - peak) * (math.sqrt(share) if schedule.decay_shape == "one_minus_sqrt" else share)
     done = (step - schedule.warmup_steps) / max(1, last - schedule.warmup_steps)
     return lowest + (peak - lowest) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
