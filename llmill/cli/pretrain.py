@@ -30,6 +30,19 @@ def pretrain(
         Path | None, typer.Option("--out", "-o", help="Directory of the artifact.", show_default=False)
     ] = None,
     skip_steps: _Skip = None,
+    launcher: Annotated[
+        str | None, typer.Option("--launcher", metavar="local|slurm", help="launcher.kind: here, or as a Slurm job.")
+    ] = None,
+    nnodes: Annotated[
+        int | None, typer.Option("--nnodes", min=1, help="launcher.nodes: machines that share the ranks.")
+    ] = None,
+    node_rank: Annotated[
+        int | None,
+        typer.Option("--node-rank", min=0, help="launcher.node_rank: which of them this is (without Slurm)."),
+    ] = None,
+    rdzv: Annotated[
+        str | None, typer.Option("--rdzv", metavar="HOST:PORT", help="launcher.rendezvous: machine 0 (without Slurm).")
+    ] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the resolved configuration and exit.")
     ] = False,
@@ -38,6 +51,8 @@ def pretrain(
     words = list(words or [])
     if skip_steps:
         words.append(f"skip_steps={json.dumps(skip_steps)}")
+    given = {"kind": launcher, "nodes": nnodes, "node_rank": node_rank, "rendezvous": rdzv}
+    words += [f"launcher.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
     build_component("pretrain", words, file, out, print_config)
 
 

@@ -90,17 +90,17 @@ def tokenizer_size(folder: Path) -> int:
 def check_machine(config: PretrainConfig, vocab_size: int) -> None:
     """InputError when a rank needs more memory than there is; a warning when threads must share cores."""
     gpu = torch.cuda.is_available()
-    ranks = config.parallel.world_size
+    ranks = config.parallel.world_size // config.launcher.nodes
     if gpu:
         capacity = float(torch.cuda.get_device_properties(0).total_memory)
     else:
         capacity = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / ranks
     check_memory(config, vocab_size, capacity, "GPU" if gpu else "CPU rank")
-    wanted = config.parallel.world_size * config.parallel.threads
+    wanted = ranks * config.parallel.threads
     if wanted > available_cores():
         logger.warning(
             "%d ranks of %d threads share %d cores; training will be slow without GPUs",
-            config.parallel.world_size,
+            ranks,
             config.parallel.threads,
             available_cores(),
         )

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from millbase.config import Config
+from training.launch.config import LauncherConfig
 from training.pretrain.data_config import DataConfig, EvaluationConfig, step_range
 from training.pretrain.layout import check_layout
 from training.pretrain.models.checks import check_model
@@ -37,6 +38,8 @@ class PretrainConfig(Config):
     """The held-out loss."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     """Saving and resuming."""
+    launcher: LauncherConfig = LauncherConfig()
+    """Where the ranks are started."""
     guard: GuardConfig = GuardConfig()
     """What happens when the loss goes wrong or a rank hangs."""
     steps: int = Field(default=1000, gt=0)

@@ -18,6 +18,8 @@ from millbase.artifacts import create_artifact
 from millbase.atomic import write_json
 from millbase.errors import Interrupted
 from millbase.launch import torchrun
+from training.launch.slurm import inside_job, submit
+from training.launch.start import join, nodes_of, ranks_per_node, run_file_of
 from training.load import tokenizer_digest
 from training.pretrain.checkpoint import step_directory
 from training.pretrain.checks import check_machine, check_steps, check_tokens
@@ -26,6 +28,9 @@ from training.pretrain.continuation import CHECKPOINTS, RUN_FILE, bring_back, fi
 from training.pretrain.positions import tokens_before
 from training.pretrain.sources import artifact_paths
 from training.pretrain.stopping import STOP_FILE, STOPPED_FILE
+
+WORKER = "training.pretrain.worker"
+"""The module that each rank runs."""
 
 
 def pretrain(config: PretrainConfig, out: str | Path) -> Path:
@@ -38,9 +43,18 @@ def pretrain(config: PretrainConfig, out: str | Path) -> Path:
         ArtifactError: an input is missing, damaged or of another kind.
         InputError: the tokens do not suit the configuration.
         StageError: a rank failed, the loss diverged, or an unfinished run stands in the way.
+        Submitted: the run was handed to Slurm and goes on there (`launcher.wait: false`).
         Interrupted: SIGTERM or SIGUSR1 came; all is saved, and the same call continues.
     """
     out = Path(out)
+    launcher, world_size = config.launcher, config.parallel.world_size
+    here, threads = ranks_per_node(launcher, world_size), config.parallel.threads
+    if launcher.kind == "slurm" and not inside_job():
+        return submit(config, launcher, out, here, threads)
+    env = {"OMP_NUM_THREADS": str(threads)}
+    if launcher.node_rank:
+        join(launcher, world_size, WORKER, run_file_of(out, RUN_FILE), env)
+        return out
     manifests = check_tokens(config)
     tokens = manifests[0]
     check_machine(config, int(tokens.stats["vocab_size"]))
@@ -73,11 +87,12 @@ def pretrain(config: PretrainConfig, out: str | Path) -> Path:
         shutil.rmtree(art.scratch / "heartbeats", ignore_errors=True)
         with _signals_save(art.scratch / STOP_FILE):
             torchrun(
-                "training.pretrain.worker",
-                nproc=config.parallel.world_size,
+                WORKER,
+                nproc=here,
                 args=[str(run_file.resolve())],
                 log_dir=art.scratch / "logs",
-                env={"OMP_NUM_THREADS": str(config.parallel.threads)},
+                env=env,
+                nodes=nodes_of(launcher),
             )
         if (art.scratch / STOPPED_FILE).is_file():
             stopped = json.loads((art.scratch / STOPPED_FILE).read_text(encoding="utf-8"))
