@@ -53,11 +53,8 @@ def rewind(config: PretrainConfig, scratch: Path, checkpoints: Path, step: int) 
     same note makes the next start choose the same checkpoint.
     """
     first = max(0, step - config.guard.rewind_steps)
-    steps = [step_of(c) for c in complete_checkpoints(checkpoints, verify=False)]
-    if not steps:
-        raise StageError(f"step {step} cannot be rewound: there is no checkpoint under {checkpoints}")
     # a checkpoint that old may be gone: then pass over what comes after the oldest one
-    first = max(first, min(steps))
+    first = max(first, min((step_of(c) for c in complete_checkpoints(checkpoints, verify=False)), default=0))
     dist.barrier()
     if dist.get_rank() == 0:
         noted = [[piece.start, piece.stop] for piece in read_rewinds(scratch)]
@@ -65,7 +62,10 @@ def rewind(config: PretrainConfig, scratch: Path, checkpoints: Path, step: int) 
     dist.barrier()
     found = latest_checkpoint(checkpoints, lambda directory: step_of(directory) <= first)
     if found is None:
-        raise StageError(f"step {step} cannot be rewound: no whole checkpoint of step {first} or before")
+        raise StageError(
+            f"step {step} cannot be rewound, there is no whole checkpoint of step {first} or before; the same command "
+            f"starts over and passes over steps {first} to {step}"
+        )
     dist.barrier()
     if dist.get_rank() == 0:
         delete_after(checkpoints, step_of(found))

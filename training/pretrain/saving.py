@@ -45,7 +45,7 @@ class Saver:
         self.finish()
         began = time.perf_counter()
         temporary = self._temporary(state.step)
-        self._together(state.step, lambda: self._prepare(temporary, state) if self.main else None)
+        self._together(state.step, lambda: self._prepare(temporary) if self.main else None)
         if self._queue is None:
             self._together(state.step, lambda: self.engine.save(temporary))
             self._complete(state)
@@ -80,15 +80,15 @@ class Saver:
     def _temporary(self, step: int) -> Path:
         return self.checkpoints / f".{checkpoint.step_directory(self.checkpoints, step).name}.{self.attempt}.new"
 
-    def _prepare(self, temporary: Path, state: RunState) -> None:
+    def _prepare(self, temporary: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        state.write(temporary)
 
     def _complete(self, state: RunState) -> None:
         def name() -> None:
             if self.main:
                 final = checkpoint.step_directory(self.checkpoints, state.step)
+                state.write(self._temporary(state.step))
                 checkpoint.finish(self._temporary(state.step), final)
                 checkpoint.prune(self.checkpoints, self.config.keep, self.config.keep_every)
 

@@ -89,8 +89,6 @@ class Trainer:
 
     def _loop(self, bar: Bar | None) -> bool:
         step = self.start.step
-        if step == 0 and "rewind" in (self.config.guard.not_finite, self.config.guard.spike):
-            self._save(0)
         while step < self.config.steps:
             verdict, stopping = self._step(step, bar)
             if verdict.action == "stop":

@@ -1,0 +1,110 @@
+"""kill -9 at random steps, again and again in one run: on one layout, and on changing ones."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from millbase.config import load_config
+from training.pretrain import PretrainConfig, pretrain
+
+Tiny = Callable[..., dict[str, Any]]
+LAYOUTS = [{"tensor": 2}, {"pipeline": 2}, {"data": 2}, {"data": 2, "zero": 0}, {}, {"context": 2}]
+DRIVER = """
+import json, sys
+from millbase.config import load_config
+from millbase.errors import Interrupted
+from training.pretrain import PretrainConfig, pretrain
+try:
+    pretrain(load_config(PretrainConfig, json.loads(sys.argv[1])), sys.argv[2])
+except Interrupted as note:
+    print(note, file=sys.stderr)
+    sys.exit(75)
+"""
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[dict[str, Any], Path], subprocess.Popen[str]]]:
+    """Starts a run in a process of its own; what is left of it at the end of the test is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(values: dict[str, Any], out: Path) -> subprocess.Popen[str]:
+        root = Path(__file__).resolve().parents[3]
+        command = [sys.executable, "-c", DRIVER, json.dumps(values), str(out)]
+        process = subprocess.Popen(
+            command, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def last_step(out: Path) -> int:
+    """The last step in the metrics of an unfinished run."""
+    file = out.parent / f".{out.name}.work" / "metrics.jsonl"
+    try:
+        lines = file.read_text().splitlines()
+    except FileNotFoundError:
+        return 0
+    steps = [int(line.split('"step": ')[1].split(",")[0]) for line in lines if line.endswith("}")]
+    return max(steps, default=0)
+
+
+def wait_for_step(process: subprocess.Popen[str], out: Path, step: int) -> None:
+    deadline = time.monotonic() + 600
+    while last_step(out) < step:
+        if process.poll() is not None:
+            raise AssertionError(f"the run ended: {process.communicate()[1][-3000:]}")
+        assert time.monotonic() < deadline, f"step {step} was not reached in time"
+        time.sleep(0.01)
+
+
+def worst_difference(one: Path, other: Path) -> float:
+    a, b = (load_file(run / "hf" / "model.safetensors") for run in (one, other))
+    assert a.keys() == b.keys()
+    return max(float((a[name].double() - b[name].double()).abs().max()) for name in a)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("layouts", [[{}], LAYOUTS], ids=["one-layout", "changing-layouts"])
+def test_ten_kills_in_one_run_change_nothing(tiny: Tiny, tmp_path: Path, start: Any, layouts: Any) -> None:
+    values = tiny(
+        steps=60,
+        checkpoint={"every_steps": 2, "asynchronous": True},
+        evaluation={"every_steps": 20, "tokens": 200},
+        optimizer={"learning_rate": 1e-3},
+    )
+    whole = pretrain(load_config(PretrainConfig, values), tmp_path / "whole")
+    draw, out, killed = random.Random(5), tmp_path / "killed", []
+    for number in range(10):
+        process = start(values | {"parallel": layouts[number % len(layouts)]}, out)
+        wait_for_step(process, out, 5 * number + draw.randint(1, 5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        killed.append(last_step(out))
+        assert not out.exists(), f"finished before kill {number}"
+    final = start(values | {"parallel": layouts[-1]}, out)
+    error = final.communicate(timeout=900)[1]
+    assert final.returncode == 0, error[-3000:]
+    difference = worst_difference(whole, out)
+    print(f"killed at steps {killed}; largest difference of a weight {difference:.2e}")
+    if len(layouts) == 1:
+        assert (whole / "hf" / "model.safetensors").read_bytes() == (out / "hf" / "model.safetensors").read_bytes()
+    else:
+        assert difference < 1e-5
+    assert torch.isfinite(torch.tensor(difference))
