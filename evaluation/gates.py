@@ -64,6 +64,7 @@ def apply_gates(
                 "n": subject.n,
                 "requirement": requirement(gate, subject),
                 "passed": passes(gate, subject),
+                "required": gate.required,
             }
         )
     return results

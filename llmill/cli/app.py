@@ -10,6 +10,7 @@ from llmill.cli import chat, inspect, outputs, recipes
 from llmill.cli import corpus as look
 from llmill.cli import plan as planning
 from llmill.cli.components import component_command
+from llmill.cli.evaluate import add_evaluate
 from llmill.cli.pretrain import add_pretrain, show_tokens
 
 _MAKE = "Build one thing"
@@ -70,8 +71,9 @@ component_command(tokens, "build", "tokens")
 tokens.command("export-megatron")(inspect.export_megatron)
 tokens.command("show")(show_tokens)
 add_pretrain(app, _MAKE)
-for _name in ("sft", "reward", "dpo", "ppo", "evaluate"):
+for _name in ("sft", "reward", "dpo", "ppo"):
     component_command(app, _name, _name, _MAKE)
+add_evaluate(app, _MAKE)
 
 checkpoint = _group("checkpoint", "Take models in from Hugging Face folders, and write checkpoints as such.", _MAKE)
 component_command(checkpoint, "import", "checkpoint-import")

@@ -22,11 +22,17 @@ def export_megatron(
 def compare(
     scores_a: Annotated[Path, typer.Argument(metavar="SCORES_A", help="Scores artifact.", show_default=False)],
     scores_b: Annotated[Path, typer.Argument(metavar="SCORES_B", help="Scores artifact.", show_default=False)],
+    correction: Annotated[
+        str, typer.Option(metavar="holm|benjamini-hochberg|none", help="Adjustment of p for many comparisons.")
+    ] = "holm",
 ) -> None:
-    """Compare two evaluations item by item: the paired difference A - B of every shared metric, with interval."""
+    """Compare two evaluations item by item: is A better, worse, or can these items not tell, for every shared score.
+
+    Also written llmill evaluate compare SCORES_A SCORES_B.
+    """
     from llmill.comparison import print_comparison
 
-    print_comparison(scores_a, scores_b)
+    print_comparison(scores_a, scores_b, correction)
 
 
 def lineage(

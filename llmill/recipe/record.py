@@ -150,15 +150,22 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def collect_gates(graph: Graph) -> list[dict[str, Any]]:
     """Gates of every finished ``scores`` artifact, each with the name of its stage."""
-    gates: list[dict[str, Any]] = []
-    for name, stage in graph.stages.items():
-        try:
-            manifest = open_artifact(stage.out, verify=False)
-        except ArtifactError:
-            continue
-        if manifest.kind == "scores":
-            scores = json.loads((manifest.path / "scores.json").read_text(encoding="utf-8"))
-            gates += [{"stage": name, **gate} for gate in scores.get("gates", [])]
+    return [{"stage": name, **gate} for name, stage in graph.stages.items() for gate in _gates(stage)]
+
+
+def unmet_requirement(stage: Stage) -> str | None:
+    """The first required gate of a finished stage that did not pass; None when all did, or it judges none."""
+    return next((str(gate["name"]) for gate in _gates(stage) if gate.get("required") and not gate["passed"]), None)
+
+
+def _gates(stage: Stage) -> list[dict[str, Any]]:
+    try:
+        manifest = open_artifact(stage.out, verify=False)
+    except ArtifactError:
+        return []
+    if manifest.kind != "scores":
+        return []
+    gates: list[dict[str, Any]] = json.loads((manifest.path / "scores.json").read_text(encoding="utf-8"))["gates"]
     return gates
 
 

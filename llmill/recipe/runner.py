@@ -18,7 +18,7 @@ from llmill.recipe.graph import Graph, Stage
 from llmill.recipe.keys import Digests
 from llmill.recipe.plan import STATE_DIRECTORY, Decision, decide, mark_started, plan, read_state, state_path
 from llmill.recipe.process import Outcome, Sample
-from llmill.recipe.record import RunRecord
+from llmill.recipe.record import RunRecord, unmet_requirement
 from llmill.recipe.schedule import Event, Order, Workers
 from llmill.recipe.summary import print_plan, print_summary, say
 from millbase.atomic import write_json
@@ -27,7 +27,7 @@ from millbase.errors import StageError, UserError
 EXIT_FAILED = 1
 """A stage failed."""
 EXIT_GATES = 3
-"""Every stage finished, and a gate did not pass."""
+"""A gate did not pass; every stage finished, or a gate that is required stopped the run."""
 EXIT_INTERRUPTED = 130
 _RECORD_SECONDS = 5.0
 
@@ -99,6 +99,8 @@ class _Run:
         self.record.set_forced(options.start, self.pending, self.begun)
         self.ran: set[str] = set()
         self.failed = False
+        self.stopped = False
+        """A required gate did not pass: no other stage starts."""
         self.written = time.monotonic()
 
     def run(self) -> int:
@@ -106,7 +108,8 @@ class _Run:
         self.record.write()
         with self.workers.signals():
             interrupted = self._all()
-            self.record.finish("interrupted" if interrupted else "failed" if self.failed else "finished")
+            status = "interrupted" if interrupted else "failed" if self.failed or self.stopped else "finished"
+            self.record.finish(status)
         print_summary(self.graph, self.record.data, self.ran, self.record.together)
         if interrupted:
             return EXIT_INTERRUPTED
@@ -138,7 +141,7 @@ class _Run:
 
     def _start_ready(self) -> None:
         """Start, or skip, what can be, in order; after a failure nothing new."""
-        while not self.failed and len(self.workers.running) < self.jobs:
+        while not (self.failed or self.stopped) and len(self.workers.running) < self.jobs:
             name = self.order.take()
             if name is None:
                 return
@@ -151,6 +154,7 @@ class _Run:
             say(f"{position} {stage.name}: skipped, {decision.reason}")
             self.record.skip(stage.name, decision.reason)
             self.order.finished(stage.name)
+            self._judge(stage.name)
             return
         log = self._log(stage.name)
         say(f"{position} {stage.name} ({stage.kind.name}): {decision.reason}", style="bold cyan")
@@ -215,6 +219,14 @@ class _Run:
             self.begun.remove(name)
             self.record.set_forced(self.options.start, self.pending, self.begun)
             self.record.write()
+        self._judge(name)
+
+    def _judge(self, name: str) -> None:
+        """Stop the run when a gate that the stage requires did not pass."""
+        unmet = unmet_requirement(self.graph.stages[name])
+        if unmet is not None:
+            self.stopped = True
+            say(f"stopped: {name} requires the gate {unmet!r} to pass, and it did not", style="bold red")
 
     def _measure(self, name: str, outcome: Outcome) -> None:
         state = read_state(self.graph, name) if outcome.returncode == 0 else None

@@ -156,6 +156,16 @@ def test_gates_decide_the_exit_status(run_tiny: Run, capsys: pytest.CaptureFixtu
     assert record()["gates"][0]["stage"] == "side"
 
 
+def test_a_required_gate_stops_the_run_until_it_passes(run_tiny: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    gate = '{{name: "must hold", value: 0.5, ci95: [0.4, 0.6], requirement: ">= 0.3", passed: {0}, required: true}}'
+    for _ in range(2):  # the second time the stage is skipped, and stops the run all the same
+        assert run_tiny(f"side.gates=[{gate.format('false')}]") == 3
+        assert "side requires the gate 'must hold' to pass" in capsys.readouterr().err
+        assert not Path("runs/tiny/three").exists() and record()["status"] == "failed"
+    assert run_tiny(f"side.gates=[{gate.format('true')}]") == 0
+    assert Path("runs/tiny/three").exists()
+
+
 def test_two_runs_cannot_share_a_directory(run_tiny: Run) -> None:
     run_tiny(until="side")
     with open("runs/tiny/.llmill/lock", "w") as held:

@@ -1,0 +1,36 @@
+"""``llmill evaluate``: score a checkpoint, or (``llmill evaluate compare A B``) hold two evaluations side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmill.cli.components import _File, _Out, _Show, _Words, add_command, build_component
+from millbase.errors import ConfigError
+
+
+def add_evaluate(app: typer.Typer, panel: str) -> None:
+    """Add the command to the app."""
+    add_command(app, "evaluate", "evaluate", evaluate, panel)
+
+
+def evaluate(
+    words: _Words = None,
+    file: _File = None,
+    out: _Out = None,
+    print_config: _Show = False,
+    correction: Annotated[
+        str, typer.Option(metavar="holm|benjamini-hochberg|none", help="With compare: adjustment of p for many scores.")
+    ] = "holm",
+) -> None:
+    """Score a checkpoint; llmill evaluate compare SCORES_A SCORES_B compares two finished evaluations."""
+    if words and words[0] == "compare" and not Path("compare").is_file():
+        if len(words) != 3:
+            raise ConfigError(f"compare takes two scores artifacts, found {len(words) - 1}: compare SCORES_A SCORES_B")
+        from llmill.comparison import print_comparison
+
+        print_comparison(words[1], words[2], correction)
+        return
+    build_component("evaluate", words, file, out, print_config)
