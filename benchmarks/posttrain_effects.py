@@ -4,7 +4,7 @@
     python benchmarks/posttrain_effects.py --method ppo       # one; the others' results are kept
     python benchmarks/posttrain_effects.py --quick            # one seed, a few updates: shows that everything runs
 
-Each seed has a start model of its own, made by SFT and stopped while many answers are wrong (`support/sums.py`).
+All start from one model, made by SFT and stopped while many answers are wrong (`support/sums.py`; made once).
 Settings were chosen with another seed on problems set aside for it; figures are on held-out problems. Intervals are
 Student's t over the three seeds. The figure is the share of methods that reach their goal.
 """
@@ -58,7 +58,7 @@ def measure(name: str, seeds: tuple[int, ...], quick: bool) -> dict[str, Any]:
     runs = []
     for seed in seeds:
         with tempfile.TemporaryDirectory(prefix=f"effects-{name}-") as folder:
-            runs.append(method.run(start_model(seed), seed, Path(folder), quick))
+            runs.append(method.run(start_model(), seed, Path(folder), quick))
         print(f"{name}, seed {seed}: {json.dumps({key: round(value, 3) for key, value in runs[-1].items()})}")
     measures = {}
     for key in runs[0]:

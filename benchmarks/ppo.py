@@ -5,9 +5,9 @@
 
 Both sides get the same model of a million weights, reward model, prompts, batch sizes, passes and lengths; weights
 hardly move, so the completions stay alike. On a CPU, seconds are CPU time with one thread, and memory is the peak of
-the process, libraries included; on a GPU (used when there is one), wall time and allocated device memory. The first update
-of a run warms up and does not count. TRL runs in an environment of its own. The figure is the ratio of samples a
-second.
+the process, libraries included; on a GPU (used when there is one), wall time and allocated device memory. The first
+update of a run warms up and does not count. TRL runs in an environment of its own. The figure is the ratio of samples
+a second.
 """
 
 from __future__ import annotations

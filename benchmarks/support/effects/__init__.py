@@ -6,7 +6,7 @@ A method is a module with two names:
     def run(start: Path, seed: int, work: Path, quick: bool) -> dict[str, float]   # measures of one seed
     def reached(means: dict[str, float]) -> bool                                   # is the goal met by the means?
 
-`start` is the Hugging Face folder of the SFT model of this seed, `work` an empty folder. `quick` wants a run of some
+`start` is the Hugging Face folder of the SFT model, `work` an empty folder. `quick` wants a run of some
 seconds that shows that everything works. Settings are chosen on `sums.TUNING` with another seed; `sums.HELD_OUT` is
 read by the measures only, once.
 """

@@ -6,10 +6,13 @@ until another network is used: callers must finish a backward pass before they d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from millbase.seeds import derive_seed
 from training.posttrain.config import LoraConfig
 from training.posttrain.model import peft_config
 
@@ -19,17 +22,26 @@ POLICY, CRITIC = "policy", "critic"
 class Adapters:
     """The adapters of one model and which of them is on."""
 
-    def __init__(self, model: Any, lora: LoraConfig, name: str, task: str = "CAUSAL_LM") -> None:
-        """Put a first adapter on `model`, whose own weights are frozen from now on."""
+    def __init__(self, model: Any, lora: LoraConfig, name: str, seed: int, task: str = "CAUSAL_LM") -> None:
+        """Put a first adapter on `model`, whose own weights are frozen from now on; `seed` draws its weights."""
         import peft
 
-        self.lora, self.task = lora, task
-        self.model = peft.get_peft_model(model, peft_config(lora, task), adapter_name=name)
+        self.lora, self.task, self.seed = lora, task, seed
+        with self._drawn(name):
+            self.model = peft.get_peft_model(model, peft_config(lora, task), adapter_name=name)
         self.active: str | None = name
 
     def add(self, name: str) -> None:
         """A further adapter over the same weights."""
-        self.model.add_adapter(name, peft_config(self.lora, self.task))
+        with self._drawn(name):
+            self.model.add_adapter(name, peft_config(self.lora, self.task))
+
+    @contextmanager
+    def _drawn(self, name: str) -> Iterator[None]:
+        """First weights that are the same in every process and after every start."""
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(self.seed, "adapter", name))
+            yield
 
     def use(self, name: str | None) -> None:
         """Turn one adapter on and the others off; None turns all off."""

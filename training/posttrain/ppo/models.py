@@ -53,6 +53,7 @@ class Policy:
     ) -> torch.Tensor:
         """Hidden states [B, T, H] under the head, of token ids [B, T]."""
         self.activate()
+        recompute_only_with_gradients(self.model)
         output = self.model.base_model(
             input_ids=ids,
             attention_mask=attention_mask,
@@ -90,6 +91,7 @@ class Critic:
         """Values [N], float32, at positions (rows, columns) of token ids [B, T]."""
         if self.adapters is not None:
             self.adapters.use(self.adapter)
+        recompute_only_with_gradients(self.model)
         hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
         head = self.model.score if self.own_head is None else self.own_head
         return head(hidden[rows, columns]).squeeze(-1).float()
@@ -140,7 +142,7 @@ def load_networks(config: PpoConfig, device: torch.device) -> Networks:
     elif config.lora is None:
         reference_model = copy.deepcopy(loaded.model)
     if config.lora is not None:
-        policy.adapters, policy.adapter = Adapters(policy.model, config.lora, POLICY), POLICY
+        policy.adapters, policy.adapter = Adapters(policy.model, config.lora, POLICY, config.seed), POLICY
     if reference_model is policy.model:
         reference = Policy(policy.model, policy.end_ids, policy.adapters, None)
     else:
@@ -192,7 +194,7 @@ def load_critic(
     model = prepare(model, config.gradient_checkpointing)
     if config.lora is None:
         return Critic(model), length
-    return Critic(model, None, Adapters(model, config.lora, CRITIC, "SEQ_CLS"), CRITIC), length
+    return Critic(model, None, Adapters(model, config.lora, CRITIC, config.seed, "SEQ_CLS"), CRITIC), length
 
 
 def _classifier(causal: Any, head: nn.Linear) -> Any:
@@ -238,6 +240,13 @@ def prepare(model: Any, gradient_checkpointing: bool) -> Any:
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model.train(gradient_checkpointing)  # transformers recomputes activations in training mode only
+
+
+def recompute_only_with_gradients(model: Any) -> None:
+    """Where activations are recomputed, training mode for passes with gradients only: in training mode transformers
+    drops the key-value cache, with no more than a warning, and sampling would see one token of context."""
+    if model.is_gradient_checkpointing and model.training != torch.is_grad_enabled():
+        model.train(torch.is_grad_enabled())
 
 
 def end_of_turn_ids(loaded: LoadedModel) -> set[int]:
