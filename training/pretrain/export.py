@@ -100,7 +100,12 @@ def load_hf(folder: Path, model: ModelConfig, dtype: str) -> Any:
 
     logging.disable_progress_bar()
     kind = AutoModelForMaskedLM if model.masked_lm else AutoModelForCausalLM
-    loaded, info = kind.from_pretrained(folder, dtype=getattr(torch, dtype), output_loading_info=True)
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would list what we look at ourselves
+    try:
+        loaded, info = kind.from_pretrained(folder, dtype=getattr(torch, dtype), output_loading_info=True)
+    finally:
+        logging.set_verbosity(before)
     extra = {name for name in info["unexpected_keys"] if not _is_prediction_layer(name, model)}
     wrong = {"missing": set(info["missing_keys"]), "unexpected": extra, "mismatched": set(info["mismatched_keys"])}
     assert not any(wrong.values()), f"{folder}: the weights do not fit: {wrong}"
