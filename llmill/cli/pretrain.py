@@ -75,10 +75,14 @@ def show_tokens(
     Nothing is run: the order is a function of the tokens, the seed and the position. RUN is a finished pretraining
     artifact, or the work directory of an unfinished one.
     """
+    from millbase.artifacts import work_directory
     from training.pretrain import PretrainConfig, which_documents
 
     run = Path(words[0])
-    config = _of_run(run, words[1:]) if run.is_dir() else cast("PretrainConfig", read_config(PretrainConfig, words))
+    if run.is_dir() or work_directory(run).is_dir():
+        config = _of_run(run, words[1:])
+    else:
+        config = cast("PretrainConfig", read_config(PretrainConfig, words))
     spans = which_documents(config, step)
     places = {span.tokens for span in spans}
     urls = {place: _urls(place, {span.id for span in spans if span.tokens == place}) for place in places}
