@@ -17,10 +17,12 @@ from typing import Any
 
 import torch.distributed as dist
 
+from millbase.artifacts import open_artifact
 from millbase.config import load_config
 from millbase.errors import UserError
 from training.pretrain import runtime, worker
 from training.pretrain.config import PretrainConfig
+from training.pretrain.continuation import find_start
 from training.pretrain.heartbeat import Heartbeat
 
 
@@ -55,7 +57,8 @@ def run(scenario: dict[str, Any]) -> dict[str, Any]:
     work = Path(scenario["work"])
     (work / "scratch").mkdir(parents=True, exist_ok=True)
     heartbeat = Heartbeat(work / "scratch" / "heartbeats", 0, 1, 60)
-    trainer = worker.assemble(config, work, "one", scenario.get("resume_from"), heartbeat)
+    start, config = find_start(config, open_artifact(config.data.tokens))
+    trainer = worker.assemble(config, work, "one", None if start is None else str(start), heartbeat)
     ruined(trainer.engine, scenario.get("ruin", {}))
     error = None
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -108,3 +108,38 @@ def test_ten_kills_in_one_run_change_nothing(tiny: Tiny, tmp_path: Path, start: 
     else:
         assert difference < 1e-5
     assert torch.isfinite(torch.tensor(difference))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_rank_that_hangs_is_named_and_the_run_goes_on_afterwards(tiny: Tiny, tmp_path: Path, start: Any) -> None:
+    values = tiny(
+        steps=4000, parallel={"data": 2}, guard={"hang_minutes": 0.5}, checkpoint={"every_steps": 5}, log_every=1
+    )
+    out = tmp_path / "hangs"
+    process = start(values, out)
+    wait_for_step(process, out, 6)
+    beats = sorted((tmp_path / ".hangs.work" / "scratch" / "heartbeats").glob("*/rank_00001.json"))
+    pid = json.loads(beats[0].read_text())["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        error = process.communicate(timeout=600)[1]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    assert process.returncode == 1
+    assert f"no sign of life of rank 1 (process {pid} on" in error
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_asked_to_stop_it_saves_and_exits_with_75(tiny: Tiny, tmp_path: Path, start: Any, number: int) -> None:
+    values = tiny(steps=4000, parallel={"tensor": 2}, checkpoint={"every_steps": 1000})
+    process = start(values, tmp_path / "stopped")
+    wait_for_step(process, tmp_path / "stopped", 3)
+    process.send_signal(number)
+    error = process.communicate(timeout=600)[1]
+    assert process.returncode == 75, error[-2000:]
+    saved = list((tmp_path / ".stopped.work" / "scratch" / "checkpoints").iterdir())
+    assert len(saved) == 1
+    assert f"stopped by {signal.Signals(number).name}; saved at step {int(saved[0].name[5:])} of 4000" in error

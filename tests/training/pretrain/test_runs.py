@@ -50,6 +50,10 @@ def runs(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory, new_tokens: Any, 
         {"name": "weight 0", "work": "weight", "config": base | {"data": data | {"sources": two}}},
         {"name": "weight raised", "work": "weight",
          "config": base | {"data": data | {"sources": two, "schedule": raised}}},
+        {"name": "longer", "config": base | {
+            "steps": 15, "global_batch_size": 4, "data": data | {"sequence_length": 64},
+            "model": base["model"] | {"rope_theta": 50_000}, "checkpoint": {"resume_from": str(folder / "whole")},
+        }},
     ]  # fmt: skip
     for scenario in scenarios:
         scenario["work"] = str(folder / scenario.get("work", scenario["name"]))
@@ -124,6 +128,16 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(runs: Any) -> None:
     assert found["room again"]["error"] is None
     assert found["room again"]["digest"] == found["whole"]["digest"]
     assert not list((folder / "full disk" / "scratch" / "checkpoints").glob(".*"))
+
+
+def test_a_stage_of_longer_sequences_goes_on_in_the_data(runs: Any) -> None:
+    folder, found = runs
+    assert (found["longer"]["start"], found["longer"]["error"]) == (12, None)
+    state = RunState.read(folder / "longer" / "scratch" / "checkpoints" / "step_00000015")
+    assert state.history == [{"steps": 12, "sequences": 96, "sequence_length": 32}]
+    assert state.sequences == 96 + 3 * 4
+    digest = next(iter(state.order[0][2]))
+    assert state.order == [[0, 32, {digest: 1}], [96, 64, {digest: 1}]]
 
 
 def test_a_weight_raised_ahead_changes_a_finished_part_nowhere(runs: Any) -> None:
