@@ -208,7 +208,8 @@ class Trainer:
             summed = self.engine.evaluate(heldout.batches(self.engine.data_rank), heldout.micro_batches)
             end = f"/{name}" if name else ""
             values[f"val_loss{end}"] = summed.loss
-            values[f"bits_per_byte{end}"] = summed.nll / math.log(2) / heldout.bytes
+            if self.config.model.masked_lm is None:  # which predicts only the tokens that are hidden
+                values[f"bits_per_byte{end}"] = summed.nll / math.log(2) / heldout.bytes
         return values
 
     def close(self) -> None:
