@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -24,7 +24,7 @@ from millbase.errors import InputError
 from millbase.log import get_logger
 from training.load import tokenizer_digest
 from training.pretrain.checkpoint import RunState, finish
-from training.pretrain.export import TOKENIZER_FILES, write_hf
+from training.pretrain.export import TOKENIZER_FILES, padding_token, write_hf
 from training.pretrain.models.hf import Piece, pieces
 from training.pretrain.models.hf.files import HFWeights
 from training.pretrain.models.shards import Chunk, write_tensors
@@ -202,7 +202,7 @@ def export_model(config: ExportConfig, out: str | Path) -> Path:
             source.sequence_length,
             dtype,
             tokenizer,
-            end_token(tokenizer),
+            token_ids(tokenizer, decoder=source.model.masked_lm is None),
             file_bytes=int(config.file_gigabytes * 1e9),
         )
         art.stats.update(
@@ -214,13 +214,14 @@ def export_model(config: ExportConfig, out: str | Path) -> Path:
     return Path(out)
 
 
-def end_token(tokenizer: Path) -> int | None:
-    """Id that ends a document: what the model's files beside the tokenizer say, else the usual token of that name."""
-    for name, key in (("generation_config.json", "eos_token_id"), ("config.json", "eos_token_id")):
-        if (tokenizer / name).is_file():
-            found = json.loads((tokenizer / name).read_text(encoding="utf-8")).get(key)
-            if found is not None:
-                return int(found[0] if isinstance(found, list) else found)
+def token_ids(tokenizer: Path, decoder: bool) -> dict[str, Any]:
+    """Ids that start, end and fill up a sequence: what config.json beside the tokenizer says, else its usual tokens."""
+    if (tokenizer / "config.json").is_file():
+        config = json.loads((tokenizer / "config.json").read_text(encoding="utf-8"))
+        names = ("bos_token_id", "eos_token_id", "pad_token_id")
+        return {name: config[name] for name in names if config.get(name) is not None}
     content = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
     ids = {token["content"]: int(token["id"]) for token in content["added_tokens"]}
-    return next((ids[name] for name in ("<|endoftext|>", "</s>", "[SEP]") if name in ids), None)
+    end = next((ids[name] for name in ("<|endoftext|>", "</s>", "[SEP]") if name in ids), None)
+    found = {"pad_token_id": padding_token(tokenizer, end)}
+    return found | ({"bos_token_id": end, "eos_token_id": end} if decoder else {})

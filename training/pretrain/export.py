@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,11 @@ def export_hf(
 
     `end_of_document` becomes the end (and start) token: it ends every document the model was trained on.
     """
-    write_hf(
-        Path(checkpoint), out, config.model, vocab_size, config.data.sequence_length, config.dtype, tokenizer,
-        end_of_document,
-    )  # fmt: skip
+    ids = {"pad_token_id": padding_token(tokenizer, end_of_document)}
+    if not config.model.masked_lm:
+        ids |= {"bos_token_id": end_of_document, "eos_token_id": end_of_document}
+    length = config.data.sequence_length
+    write_hf(Path(checkpoint), out, config.model, vocab_size, length, config.dtype, tokenizer, ids)
     return load_hf(out, config.model, config.dtype)
 
 
@@ -46,10 +48,12 @@ def write_hf(
     sequence_length: int,
     dtype: str,
     tokenizer: Path,
-    end_of_document: int | None,
+    token_ids: Mapping[str, Any],
     file_bytes: int = FILE_BYTES,
 ) -> None:
     """Write a checkpoint's weights, in `dtype`, with configuration and tokenizer; the folder `out` appears whole.
+
+    `token_ids`: `bos_token_id`, `eos_token_id` and `pad_token_id`, where there are any.
 
     Vocabulary padding is left out. Layers of multi-token prediction are written for DeepSeek-V3 alone, under the names
     of its published files; no other architecture of transformers has a place for them.
@@ -60,9 +64,6 @@ def write_hf(
     """
     from transformers import GenerationConfig
 
-    ids: dict[str, int | None] = {"pad_token_id": padding_token(tokenizer, end_of_document)}
-    if not model.masked_lm:
-        ids |= {"bos_token_id": end_of_document, "eos_token_id": end_of_document}
     tensors = CheckpointTensors(checkpoint)
     temporary = out.parent / f".{out.name}.new"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -76,9 +77,9 @@ def write_hf(
         kept = whole if piece.name.endswith("expert_bias") else whole.to(getattr(torch, dtype))
         writer.add(zip(piece.targets, piece.split(kept), strict=True))
     writer.finish()
-    hf_config(model, vocab_size, sequence_length, dtype, ids).save_pretrained(temporary)
+    hf_config(model, vocab_size, sequence_length, dtype, token_ids).save_pretrained(temporary)
     if not model.masked_lm:
-        GenerationConfig(**ids).save_pretrained(temporary)
+        GenerationConfig(**token_ids).save_pretrained(temporary)
     for file in sorted(tokenizer.iterdir()):
         if file.is_file() and (file.name.startswith(TOKENIZER_FILES) or file.suffix == ".jinja"):
             shutil.copyfile(file, temporary / file.name)

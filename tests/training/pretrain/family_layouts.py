@@ -86,7 +86,7 @@ def check(name: str, folder: Path) -> dict[str, float]:
         state = RunState(1, config.identity(), "", "", VOCAB, stage=config.stage())
         state.write(folder / "saved")
         source = find_model(folder / "saved")
-        write_hf(source.folder, folder / "ours", source.model, VOCAB, LENGTH, "float32", theirs, 0, file_bytes=300_000)
+        write_hf(source.folder, folder / "ours", source.model, VOCAB, LENGTH, "float32", theirs, {}, file_bytes=300_000)
         with torch.no_grad():
             again = load_hf(folder / "ours", source.model, "float32")(one.tokens).logits
         exported = float((again - trained).abs().max())
