@@ -209,6 +209,13 @@ KINDS: dict[str, StageKind] = {
             "Score a checkpoint, compare it with the previous stage, and judge its gates.",
         ),
         StageKind(
+            "ablation",
+            "evaluation.ablation:AblationConfig",
+            "evaluation.ablation:judge_ablation",
+            "ablation",
+            "Say which of two corpora makes the better model, from scores over several seeds.",
+        ),
+        StageKind(
             "report",
             "llmill.report:ReportConfig",
             "llmill.report:build_report",

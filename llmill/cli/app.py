@@ -9,6 +9,7 @@ import typer
 from llmill.cli import chat, inspect, outputs, recipes
 from llmill.cli import corpus as look
 from llmill.cli import plan as planning
+from llmill.cli.ablate import add_ablate
 from llmill.cli.components import component_command
 from llmill.cli.evaluate import add_evaluate
 from llmill.cli.pretrain import add_pretrain, show_tokens
@@ -49,6 +50,7 @@ def _group(name: str, help_text: str, panel: str) -> typer.Typer:
 
 app.command("run", rich_help_panel=_RUN)(recipes.run)
 app.command("report", rich_help_panel=_RUN)(recipes.report)
+add_ablate(app, _RUN)
 
 component_command(app, "web", "web", _MAKE)
 corpus = _group("corpus", "Build a corpus from WARC files and ask it questions.", _MAKE)

@@ -1,4 +1,4 @@
-"""p-values against scipy, statsmodels' published behaviour and worked tables; rates of error and power in simulation."""
+"""p-values against scipy and worked examples; rates of false alarms, coverage and power in simulation."""
 
 from __future__ import annotations
 
