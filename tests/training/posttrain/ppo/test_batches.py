@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from training.posttrain.ppo.batches import learning_rate_scale, micro_batches, minibatches
-from training.posttrain.ppo.config import PpoConfig
+from training.posttrain.ppo.config import PpoConfig, RewardConfig
 from training.posttrain.ppo.distributed import Group
 
 
@@ -68,3 +68,11 @@ def test_uneven_divisions_are_refused(make_config: Callable[..., PpoConfig]) -> 
     ):
         with pytest.raises(Exception, match=message):
             make_config(override)
+
+
+def test_defaults_are_the_published_ones() -> None:
+    """Stiennon et al. 2020, appendix B, and Huang et al. 2024, table 8."""
+    config = PpoConfig(model="m", prompts="p", reward=RewardConfig(functions=["a:b"]))
+    assert (config.gamma, config.lam, config.adam_epsilon, config.whiten_advantages) == (1.0, 0.95, 1e-5, True)
+    assert (config.policy.clip_low, config.policy.clip_high, config.critic.clip) == (0.2, 0.2, 0.2)
+    assert (config.kl.coef, config.kl.estimator, config.schedule, config.reward.whiten) == (0.05, "k1", "linear", False)

@@ -115,6 +115,16 @@ def test_running_statistics_equal_those_of_all_scores() -> None:
     torch.testing.assert_close(last.double(), expected, check_dtype=False)
 
 
+def test_scale_and_batch_normalisation() -> None:
+    batches = [torch.tensor([1.0, 3.0]), torch.tensor([5.0, 9.0])]
+    scale, batch = ScoreNormalizer("running_scale", None), ScoreNormalizer("batch", None)
+    for scores in batches:
+        scaled, own = scale(scores), batch(scores)
+    spread = float(torch.cat(batches).double().std(correction=0))
+    assert scaled.tolist() == pytest.approx([5 / spread, 9 / spread]), "nothing is shifted"
+    assert own.tolist() == pytest.approx([-1, 1]), "of this rollout alone"
+
+
 def test_clipping_and_constant_scores() -> None:
     assert ScoreNormalizer("none", clip=2.0)(torch.tensor([-9.0, 1.0, 9.0])).tolist() == [-2, 1, 2]
     assert ScoreNormalizer("reference", clip=5.0)(torch.full((4,), 0.3)).abs().max() < 1e-3
