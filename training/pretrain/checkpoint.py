@@ -177,7 +177,7 @@ def check_safe(directory: Path) -> None:
 
     torch_dist keeps its index (`.metadata`) as a pickle, which torch unpickles without a check. We first read it with
     an unpickler that knows the index's own classes only, and we refuse entries that are pickled objects instead of
-    tensors. The tensors and `common.pt` are read by torch with weights_only.
+    tensors. The tensors and `common.pt` are read by torch with weights_only; `common.pt` is tried here, for a message.
 
     Raises:
         ArtifactError: no index, a damaged one, or one that names anything else.
@@ -194,3 +194,14 @@ def check_safe(directory: Path) -> None:
         raise ArtifactError(
             f"{file}: not loaded, {objects[0]} is a pickled object and not a tensor; use a checkpoint of this project"
         )
+    common = directory / "common.pt"
+    if common.is_file():
+        import torch
+
+        try:
+            torch.load(common, map_location="cpu", weights_only=True)
+        except Exception as error:  # as above
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise ArtifactError(
+                f"{common}: not loaded, {reason[0][:200]}; use a checkpoint from a source you trust"
+            ) from None

@@ -69,6 +69,41 @@ def test_pickled_objects_among_the_tensors_are_refused(tmp_path: Path) -> None:
         checkpoint.check_safe(tmp_path)
 
 
+def test_objects_in_common_pt_are_refused_without_running_them(tmp_path: Path) -> None:
+    import torch
+    from torch.distributed.checkpoint.metadata import Metadata
+
+    marker = tmp_path / "ran"
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(Metadata({})))
+    torch.save({"optimizer": 1}, tmp_path / "common.pt")
+    checkpoint.check_safe(tmp_path)
+    torch.save({"optimizer": Evil(marker)}, tmp_path / "common.pt")
+    with pytest.raises(ArtifactError, match="common.pt: not loaded"):
+        checkpoint.check_safe(tmp_path)
+    assert not marker.exists()
+
+
+def test_the_damaged_file_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = make(tmp_path, 5), make(tmp_path, 10)
+    (second / "weights").write_bytes(b"x" * 10)
+    with caplog.at_level("WARNING"):
+        assert checkpoint.latest_checkpoint(tmp_path) == first
+    assert "step_00000010: damaged (weights changed), the checkpoint before it is used" in caplog.text
+    assert checkpoint.damaged_file(second) == "weights changed"
+    (second / "weights").unlink()
+    assert checkpoint.damaged_file(second) == "weights is missing"
+    assert checkpoint.latest_checkpoint(tmp_path, lambda directory: directory == second) is None
+
+
+def test_every_nth_is_kept_beside_the_newest(tmp_path: Path) -> None:
+    for step in (5, 10, 15, 20, 25):
+        make(tmp_path, step)
+    checkpoint.prune(tmp_path, keep=1, keep_every=10)
+    assert sorted(p.name[-2:] for p in tmp_path.iterdir()) == ["10", "20", "25"]
+    checkpoint.delete_after(tmp_path, 10)
+    assert [p.name[-2:] for p in tmp_path.iterdir()] == ["10"]
+
+
 def test_a_folder_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="not a pretraining checkpoint"):
         checkpoint.RunState.read(tmp_path)
