@@ -43,7 +43,7 @@ INITIAL_SPREAD = 0.06
 """Standard deviation of the first weights."""
 SFT: dict[str, Any] = {
     "max_steps": 850,
-    "batch_size": 64,
+    "batch_size": 48,
     "learning_rate": 2e-3,
     "log_every": 10,
     "save_every": 850,
