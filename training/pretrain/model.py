@@ -36,7 +36,7 @@ def initialize_layout(config: PretrainConfig) -> None:
 def transformer_config(config: PretrainConfig) -> Any:
     """Megatron's configuration object for ours."""
     on_gpu = torch.cuda.is_available()
-    return megatron_config(
+    megatron = megatron_config(
         config.model,
         **layout_options(config),
         # weights.py sets every weight afterwards; but only where Megatron initialises them too does it mark its
@@ -51,6 +51,9 @@ def transformer_config(config: PretrainConfig) -> Any:
         masked_softmax_fusion=False,
         bias_dropout_fusion=on_gpu,
     )
+    # Megatron's name for the gated layer in one function, which `fused.py` has for CPUs.
+    megatron.bias_activation_fusion = config.model.gated
+    return megatron
 
 
 def build_model(config: PretrainConfig, vocab_size: int) -> list[Any]:

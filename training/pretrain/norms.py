@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from training.pretrain.fused import RMSNorm
+
 
 class TorchNorm:
     """Builds torch's RMSNorm (Zhang & Sennrich 2019) or LayerNorm, as the model's configuration says.
@@ -16,7 +18,7 @@ class TorchNorm:
 
     def __new__(cls, config: Any, hidden_size: int, eps: float = 1e-5, **_: Any) -> torch.nn.Module:  # type: ignore[misc]
         """A norm over the last dimension, of `hidden_size`."""
-        kind = {"RMSNorm": torch.nn.RMSNorm, "LayerNorm": torch.nn.LayerNorm}[config.normalization]
+        kind = {"RMSNorm": RMSNorm, "LayerNorm": torch.nn.LayerNorm}[config.normalization]
         norm = kind(hidden_size, eps=eps, dtype=config.params_dtype)
         for parameter in norm.parameters():
             parameter.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.utils._device
 
+from training.pretrain.fused import bias_swiglu, rotary
 from training.pretrain.runtime_experts import mend_balancing, use_cpu_for_experts
 
 
@@ -70,6 +71,7 @@ def mend_without_te() -> None:
     # Megatron sums a contiguous copy and returns the tensor it was given: nothing is summed when they differ.
     mappings._reduce = _reduce
     mend_balancing()
+    skip_collectives_of_one()
     if not moe.HAVE_TE:
         # The router looks the name up without asking whether there is one; and latent attention thinks there is.
         moe.te_general_gemm = None
@@ -105,6 +107,22 @@ def _mend_optimizer() -> None:
         clip.multi_tensor_scale_impl = _scale
 
 
+def skip_collectives_of_one() -> None:
+    """Let a single replica neither scatter nor gather: each would copy a whole buffer onto itself."""
+    import megatron.core.distributed.param_and_grad_buffer as buffer
+
+    def alone(original: Callable[..., Any]) -> Callable[..., Any]:
+        def collective(output: torch.Tensor, inputs: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            if output.data_ptr() == inputs.data_ptr() and output.numel() == inputs.numel():
+                return None
+            return original(output, inputs, *args, **kwargs)
+
+        return collective
+
+    for name in ("dist_reduce_scatter_func", "dist_all_gather_func"):
+        setattr(buffer, name, alone(getattr(buffer, name)))
+
+
 def _l2_norm(_chunk: int, _overflow: Any, lists: list[list[torch.Tensor]], *_: Any) -> tuple[torch.Tensor, None]:
     """Euclidean norm over all tensors of `lists[0]`, shape `[1]`; the signature of Apex's multi_tensor_l2norm."""
     return torch.stack(torch._foreach_norm(lists[0])).norm().view(1), None
@@ -112,6 +130,9 @@ def _l2_norm(_chunk: int, _overflow: Any, lists: list[list[torch.Tensor]], *_: A
 
 def _scale(_chunk: int, _overflow: Any, lists: list[list[torch.Tensor]], scale: float) -> None:
     """`lists[1] = lists[0] * scale`; the signature of Apex's multi_tensor_scale."""
+    if all(a is b for a, b in zip(*lists, strict=True)):
+        torch._foreach_mul_(lists[0], scale)
+        return
     torch._foreach_copy_(lists[1], torch._foreach_mul(lists[0], scale))
 
 
@@ -138,6 +159,11 @@ def use_cpu() -> None:
     _set(rng, "_get_cuda_rng_state", lambda *args, **kwargs: torch.get_rng_state())
     _set(rng, "_set_cuda_rng_state", lambda state, *args, **kwargs: torch.set_rng_state(state))
     use_cpu_for_experts()
+    import megatron.core.models.common.embeddings.rope_utils as rope
+    import megatron.core.transformer.mlp as mlp
+
+    _set(mlp, "bias_swiglu_impl", bias_swiglu)
+    _set(rope, "_apply_rotary_pos_emb_bshd", rotary(rope._apply_rotary_pos_emb_bshd))
 
 
 def _set(owner: Any, name: str, value: Any) -> None:
