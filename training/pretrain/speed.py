@@ -19,7 +19,8 @@ class Speed:
 
     def __init__(self, config: PretrainConfig, vocab_size: int) -> None:
         """Finds the peak of this device: published for known GPUs in bfloat16, else a measured matrix product."""
-        self.flops_per_token = train_flops_per_token(config.model, vocab_size, config.data.sequence_length)
+        causal = config.model.masked_lm is None
+        self.flops_per_token = train_flops_per_token(config.model, vocab_size, config.data.sequence_length, causal)
         known = match_device(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
         published = known is not None and config.dtype == "bfloat16"
         peak = known.peak if known is not None and published else measured_peak(config)

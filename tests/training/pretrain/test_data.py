@@ -1,6 +1,7 @@
 """Shards are read in place, and sequence k is the same tokens whatever the run around it looks like."""
 
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ import pyarrow as pa
 import pytest
 import torch
 
-from millbase.artifacts import open_artifact
+from millbase.artifacts import create_artifact, open_artifact
 from millbase.config import load_config
 from millbase.errors import ArtifactError, InputError
 from training.pretrain import PretrainConfig, which_documents
-from training.pretrain.checks import check_tokens
+from training.pretrain.checks import check_machine, check_steps, check_tokens
 from training.pretrain.data import HeldoutData, TrainingData
 from training.pretrain.order import SequenceOrder, epoch_order, permuted
 from training.pretrain.shards import TokenShards
@@ -168,6 +169,15 @@ def test_heldout_predicts_every_token_once(tiny: Tiny, toy_tokens: Path, replica
     assert heldout.bytes == sum(row["bytes"] for row in expected)
 
 
+def with_shards_of(shards: Path, rest: Path, out: Path, config: Any) -> Path:
+    """A tokens artifact with the shards of one and the tokenizer and vocabulary of another."""
+    with create_artifact(out, kind="tokens", config=config) as artifact:
+        for folder, source in (("train", shards), ("heldout", shards), ("tokenizer", rest)):
+            shutil.copytree(source / folder, artifact.path / folder)
+        artifact.stats.update(open_artifact(rest).stats)
+    return out
+
+
 def test_data_that_cannot_work_is_refused(
     tiny: Tiny, new_tokens: Callable[..., Path], toy_tokens: Path, toy_tokens_config: Any, tmp_path: Path
 ) -> None:
@@ -183,6 +193,15 @@ def test_data_that_cannot_work_is_refused(
         check(new_tokens(tmp_path / "empty", toy_tokens_config(documents=0)))
     with pytest.raises(InputError, match="held-out split is empty"):
         check(new_tokens(tmp_path / "unheld", toy_tokens_config(heldout=0)))
+    other = new_tokens(tmp_path / "other", extra_vocab=5)
+    with pytest.raises(InputError, match=r"made with another tokenizer than .* \(vocabulary 29 and 24\)"):
+        check(toy_tokens, f"data.sources=[{{name: a}}, {{name: b, tokens: {other}}}]")
+    with pytest.raises(InputError, match=r"train: holds token id 2[4-8], the vocabulary of .* ends at 23"):
+        check(with_shards_of(other, toy_tokens, tmp_path / "beyond", toy_tokens_config()))
+    with pytest.raises(InputError, match=r"used up its max_epochs before sequence \d+"):
+        check_steps(load_config(PretrainConfig, tiny(steps=500), ["data.sources=[{name: a, max_epochs: 1.5}]"]))
+    with pytest.raises(InputError, match=r"this run does not fit: .* a CPU rank has"):
+        check_machine(load_config(PretrainConfig, tiny(), ["model.hidden_size=262144", "model.layers=64"]), 24)
     damaged = new_tokens(tmp_path / "damaged")
     shard = damaged / "train" / "00000.arrow"
     content = bytearray(shard.read_bytes())
