@@ -41,6 +41,8 @@ def find_start(config: PretrainConfig, tokens: TokensManifest) -> tuple[Path | N
         return None, config
     source = _checkpoint_in(Path(config.checkpoint.resume_from))
     state = RunState.read(source)
+    if not state.stage:
+        raise ArtifactError(f"{source}: of an older version, which did not note its place in the data; train anew")
     ours = {"tokenizer": tokenizer_digest(Path(config.data.tokens) / "tokenizer"), **config.identity()}
     theirs = {"tokenizer": state.tokenizer_digest, **state.identity}
     if not config.data.sources:
@@ -158,7 +160,7 @@ def set_aside(config: PretrainConfig, tokens: TokensManifest, out: Path, digests
             "data.sources, data.schedule or skip_steps changed before step %d: going back to step %d",
             states[-1].step, usable[-1],
         )  # fmt: skip
-    if (previous["config"], previous["digests"]) != (config.to_dict(), digests):
+    if (previous["config"], previous.get("digests")) != (config.to_dict(), digests):
         aside = _aside(out)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()

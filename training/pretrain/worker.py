@@ -78,7 +78,8 @@ def run(run_file: Path) -> None:
     if finished:
         heartbeat.phase("last evaluation")
         scores = trainer.evaluate()
-        heartbeat.phase("export")
+        # One rank writes for as long as the model takes, and the others wait: no hang.
+        heartbeat.stop()
         final, vocab_size = step_directory(trainer.saver.checkpoints, config.steps), trainer.start.vocab_size
         difference = export(trainer.engine, config, vocab_size, trainer.heldout[""], final, work)
         if dist.get_rank() == 0:
