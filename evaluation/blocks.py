@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.config import EvaluationConfig
+from evaluation.config import BLOCKS, EvaluationConfig
 from evaluation.scores import BlockResult, metric_name
 from millbase.artifacts import describe_input
 from millbase.errors import ConfigError
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from training.load import LoadedModel, LoadedRewardModel
 
 REWARD_MODEL = "reward-model"
+_LANGUAGE_MODEL = tuple(block for block in BLOCKS if block != "reward_accuracy")
+"""Blocks that need a language model."""
 
 
 class Blocks:
@@ -47,7 +49,7 @@ class Blocks:
         return self._loaded[path].digest if path in self._loaded else str(describe_input(path)["digest"])
 
     def _check_kind(self) -> None:
-        asked = [name for name in ("bits_per_byte", "tasks", "win_rate", "kl", "samples") if getattr(self.config, name)]
+        asked = [name for name in _LANGUAGE_MODEL if getattr(self.config, name)]
         if self.is_reward_model and asked:
             raise ConfigError(
                 f"model {self.config.model!r} is a reward model: {', '.join(asked)} need a language model"
@@ -114,6 +116,8 @@ class Blocks:
         blocks: dict[str, Callable[[], BlockResult]] = {
             "bits_per_byte": lambda: self.run_bits_per_byte(self.model, "items"),
             "tasks": lambda: self.run_tasks(self.model, "items"),
+            "ifeval": self._ifeval,
+            "code": self._code,
             "reward_accuracy": self._reward_accuracy,
             "win_rate": self._win_rate,
             "kl": self._kl,
@@ -140,6 +144,25 @@ class Blocks:
             prefix=prefix,
             cache=self.answers,
             keep=self.cache.parent / "tasks",
+        )
+
+    def _ifeval(self) -> BlockResult:
+        from evaluation.ifeval import run_ifeval
+
+        assert self.config.ifeval is not None
+        share = self.config.maximum_bad_share
+        return run_ifeval(self.model, self.config.ifeval, self.responses, maximum_bad_share=share)
+
+    def _code(self) -> BlockResult:
+        from evaluation.code import run_code
+
+        assert self.config.code is not None
+        return run_code(
+            self.model,
+            self.config.code,
+            seed=self.config.seed,
+            batch_size=self.config.batch_size,
+            maximum_bad_share=self.config.maximum_bad_share,
         )
 
     def _reward_accuracy(self) -> BlockResult:
@@ -198,6 +221,10 @@ class Blocks:
             comparisons.append("reward_accuracy accuracy vs chance")
         if config.tasks:
             scores += [metric_name(task.name, label) for task in self.tasks for label in task.metric_labels()]
+        if config.ifeval:
+            scores += [f"ifeval {level}_{how}" for level in ("prompt", "instruction") for how in ("strict", "loose")]
+        if config.code:
+            scores += [metric_name(config.code.name, f"pass@{k}") for k in config.code.k]
         if config.previous or config.previous_scores:
             comparisons += [f"{name} vs previous" for name in scores]
         if config.win_rate:

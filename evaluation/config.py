@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from evaluation.verified_config import CodeConfig, IfevalConfig
 from millbase.config import Config
 
 
@@ -193,7 +194,7 @@ class GateConfig(Config):
         return self
 
 
-BLOCKS = ("bits_per_byte", "tasks", "reward_accuracy", "win_rate", "kl", "samples")
+BLOCKS = ("bits_per_byte", "tasks", "ifeval", "code", "reward_accuracy", "win_rate", "kl", "samples")
 ENGINES = ("megatron", "vllm", "server")
 
 
@@ -214,6 +215,10 @@ class EvaluationConfig(Config):
     """Compression of held-out text."""
     tasks: TasksConfig | None = None
     """Multiple choice and generation tasks."""
+    ifeval: IfevalConfig | None = None
+    """Instructions that a program can check."""
+    code: CodeConfig | None = None
+    """Programs run against their tests."""
     reward_accuracy: RewardAccuracyConfig | None = None
     """Accuracy of a reward model."""
     win_rate: WinRateConfig | None = None

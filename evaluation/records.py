@@ -77,7 +77,13 @@ def read_prompts(
         messages = _conversation(row["prompt"], "user") if "prompt" in row else _until_last_user(row["messages"])
         return Prompt(str(line), messages, answer)
 
-    return _read(path, parse, limit, maximum_bad_share, "prompt" + (", answer" if need_answer else ""))
+    return read_rows(
+        path,
+        parse,
+        limit=limit,
+        maximum_bad_share=maximum_bad_share,
+        needed="prompt" + (", answer" if need_answer else ""),
+    )
 
 
 def read_pairs(path: str, *, limit: int | None, maximum_bad_share: float) -> Records[Pair]:
@@ -89,7 +95,7 @@ def read_pairs(path: str, *, limit: int | None, maximum_bad_share: float) -> Rec
         rejected = prompt + _conversation(row["rejected"], "assistant")
         return Pair(str(line), chosen, rejected)
 
-    return _read(path, parse, limit, maximum_bad_share, "prompt, chosen, rejected")
+    return read_rows(path, parse, limit=limit, maximum_bad_share=maximum_bad_share, needed="prompt, chosen, rejected")
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message], where: str) -> list[int]:
@@ -101,9 +107,19 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message], wher
     return ids
 
 
-def _read(
-    path: str, parse: Callable[[int, dict[str, Any]], R], limit: int | None, maximum_bad_share: float, needed: str
+def read_rows(
+    path: str,
+    parse: Callable[[int, dict[str, Any]], R],
+    *,
+    limit: int | None,
+    maximum_bad_share: float,
+    needed: str,
 ) -> Records[R]:
+    """Rows of a JSONL file through `parse(line, row)`, whose KeyError or TypeError makes a bad row.
+
+    Raises InputError when the file cannot be read or is empty, StageError when too many rows are bad; `needed` says
+    what a row should have.
+    """
     records: Records[R] = Records()
     first_problem = ""
     for line, text in _lines(path):

@@ -55,6 +55,10 @@ def _inputs(config: EvaluationConfig) -> dict[str, str | Path | list[str] | None
     if config.tasks:
         inputs["tasks"] = config.tasks.task_path
         inputs["task_data"] = config.tasks.data_path
+    if config.ifeval:
+        inputs["instructions"] = config.ifeval.prompts
+    if config.code:
+        inputs["problems"] = config.code.problems
     if config.reward_accuracy:
         inputs["pairs"] = config.reward_accuracy.pairs
     if config.win_rate:
