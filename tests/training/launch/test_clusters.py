@@ -90,8 +90,9 @@ def test_two_slurm_nodes(tokens: Path, here: list[float], cluster: str, tmp_path
 
 def test_requeued_run_ends_as_if_never_stopped(tokens: Path, here: list[float], cluster: str, tmp_path: Path) -> None:
     """SIGUSR1, as Slurm sends it before the limit: saved, requeued, finished by the second start."""
-    config = on_slurm(tokens, cluster, wait=False)
-    slow = config.model_copy(update={"steps": 400, "schedule": config.schedule.model_copy(update={"kind": "constant"})})
+    config = on_slurm(tokens, cluster, wait=False)  # long enough to be stopped half-way
+    values = config.to_dict() | {"steps": 400, "checkpoint": {"every_steps": 20}}
+    slow = load_config(PretrainConfig, values | {"evaluation": {"every_steps": 200, "tokens": 200}})
     with pytest.raises(Submitted, match="squeue --jobs"):
         pretrain(slow, tmp_path / "out")
     folder = tmp_path / ".out.slurm"
