@@ -55,6 +55,10 @@ class PretrainConfig(Config):
     fp8: Literal["none", "e4m3", "hybrid"] = "none"
     """Multiply matrices in 8 bits, through Transformer Engine on a GPU that can: `hybrid` takes e4m3 forward and e5m2
     for gradients. Needs dtype bfloat16."""
+    kernels: Literal["auto", "torch", "transformer_engine"] = "auto"
+    """Where the layers' kernels come from: Transformer Engine (fused norms with linear layers, its attention), or torch
+    (flash attention, compiled gates, rotations and losses). `auto`: Transformer Engine where it is installed and there
+    is a GPU. Checkpoints fit both."""
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
     """How exactly float32 matrices are multiplied in training steps (torch.set_float32_matmul_precision): `high` uses
     TF32 on GPUs, `medium` bfloat16 with float32 sums on CPUs that have it (about twice as fast). Evaluation and export

@@ -8,7 +8,8 @@ vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -57,7 +58,12 @@ class _CrossEntropy(torch.autograd.Function):
         sums = torch.zeros(2, flat.size(0), dtype=torch.float32, device=flat.device)  # of exponentials; label's logit
         for rows in _blocks(flat) if real else ():
             part = flat[rows, :real]
-            work = part.float()  # a view when the logits are float32
+            if flat.is_cuda:
+                found = _compiled(_exponentials)(part, local[rows], top[rows] if split else None)
+                exponentials, sums[0, rows], sums[1, rows], top[rows] = found
+                part.copy_(exponentials)
+                continue
+            work = part.float()  # the same memory when the logits are float32
             if not split:
                 torch.amax(work, -1, out=top[rows])
             work.sub_(top[rows, None])
@@ -84,10 +90,35 @@ class _CrossEntropy(torch.autograd.Function):
         at_label = -(grad * inside).to(flat.dtype)
         for rows in _blocks(flat) if real else ():
             part = flat[rows, :real]
+            if flat.is_cuda:
+                part.copy_(_compiled(_gradient)(part, scale[rows], local[rows], at_label[rows]))
+                continue
             part.mul_(scale[rows, None])
             part.scatter_add_(1, local[rows, None], at_label[rows, None])
         flat[:, real:] = 0
         return flat.view(ctx.shape), None, None, None, None, None
+
+
+def _exponentials(part: Tensor, local: Tensor, top: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of a block of logits: exponentials relative to the largest logit, their sum, the label's logit, the largest."""
+    work = part.float()
+    if top is None:
+        top = work.amax(-1)
+    work = work - top[:, None]
+    exponentials = work.exp()
+    return exponentials.to(part.dtype), exponentials.sum(-1), work.gather(1, local[:, None])[:, 0], top
+
+
+def _gradient(part: Tensor, scale: Tensor, local: Tensor, at_label: Tensor) -> Tensor:
+    """The gradient of a block from its exponentials."""
+    hit = torch.arange(part.size(1), device=part.device)[None] == local[:, None]
+    return (part.float() * scale[:, None] + hit * at_label[:, None]).to(part.dtype)
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as one kernel."""
+    return torch.compile(function, dynamic=True)
 
 
 def _blocks(flat: Tensor) -> Iterator[slice]:

@@ -2,13 +2,12 @@
 
 On a CPU the elementwise parts of a layer cost as much as memory allows: each torch operation reads and writes its whole
 tensor. Here each of them works on a block of rows that stays in a core's cache, saves only its input for the backward
-pass, and writes each result once. On a GPU torch.compile makes one kernel of each (torch's own for RMSNorm). Legend: N
+pass, and writes each result once. On a GPU Megatron's and torch's own kernels do the same (`runtime.py`). Legend: N
 rows (tokens), F feed-forward width, D width.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,23 +52,12 @@ class _SwiGLU(torch.autograd.Function):
 
 def swiglu(both: Tensor) -> Tensor:
     """silu(gate) * up of `[..., 2 F]`, the gate first (Shazeer 2020)."""
-    if both.is_cuda:
-        return _compiled_swiglu()(both)  # type: ignore[no-any-return]
     return _SwiGLU.apply(both)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def bias_swiglu(both: Tensor, bias: Tensor | None, *_: Any) -> Tensor:
     """Megatron's `bias_swiglu_impl`."""
     return swiglu(both if bias is None else both + bias)
-
-
-@functools.cache
-def _compiled_swiglu() -> Any:
-    def plain(both: Tensor) -> Tensor:
-        gate, up = both.chunk(2, -1)
-        return F.silu(gate) * up
-
-    return torch.compile(plain, dynamic=True)
 
 
 class _RMSNorm(torch.autograd.Function):

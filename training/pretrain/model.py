@@ -9,6 +9,7 @@ from megatron.core import parallel_state, tensor_parallel
 
 from training.pretrain.config import PretrainConfig
 from training.pretrain.cross_entropy import VocabularyLoss
+from training.pretrain.hardware import implementation
 from training.pretrain.layout import layout_options
 from training.pretrain.models.build import build_stage
 from training.pretrain.models.settings import megatron_config
@@ -39,6 +40,7 @@ def transformer_config(config: PretrainConfig) -> Any:
     megatron = megatron_config(
         config.model,
         **layout_options(config),
+        transformer_impl=implementation(config),
         # weights.py sets every weight afterwards; but only where Megatron initialises them too does it mark its
         # tensor-parallel parameters, and unmarked ones are left out of the gradient norm on all ranks but the first.
         perform_initialization=True,

@@ -4,39 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
 from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
 
-from millbase.errors import StageError
 from training.pretrain.config import PretrainConfig
 
 _STRATEGY = {2: "optim_grads", 3: "optim_grads_params"}
-
-
-def check_hardware(config: PretrainConfig) -> None:
-    """StageError when this machine cannot do what the configuration asks; before any process group starts."""
-    gpu = torch.cuda.is_available()
-    if config.parallel.zero > 1 and not gpu:
-        raise StageError(
-            f"parallel.zero {config.parallel.zero} (Megatron-FSDP) needs GPUs and this machine has none; set "
-            "parallel.zero=1, which spreads the optimizer's state"
-        )
-    if config.fp8 == "none":
-        return
-    from importlib.util import find_spec
-
-    if not gpu or torch.cuda.get_device_capability() < (8, 9):
-        name = torch.cuda.get_device_name() if gpu else "a CPU"
-        raise StageError(
-            f"fp8 {config.fp8} needs a GPU of compute capability 8.9 or more (Ada, Hopper, Blackwell) not {name}; "
-            "set fp8=none"
-        )
-    if find_spec("transformer_engine") is None:
-        raise StageError(
-            f"fp8 {config.fp8} needs Transformer Engine, which is not installed; pip install "
-            "transformer-engine[pytorch] or set fp8=none"
-        )
 
 
 def replicate(config: PretrainConfig, chunks: list[Any]) -> list[Any]:

@@ -24,6 +24,8 @@ def prepare(threads: int) -> None:
     if not torch.cuda.is_available():
         _import_uncompiled()
         use_cpu()
+    else:
+        _compile_rotary()
     mend_without_te()
     save_without_manager()
 
@@ -61,15 +63,27 @@ def _import_uncompiled() -> None:
         _set(torch, "compile", original)
 
 
+def _compile_rotary() -> None:
+    """Make one kernel of Megatron's rotation of queries and keys, which is seven without Apex."""
+    import megatron.core.models.common.embeddings.rope_utils as rope
+
+    _set(rope, "_apply_rotary_pos_emb_bshd", torch.compile(rope._apply_rotary_pos_emb_bshd))
+
+
 def mend_without_te() -> None:
     """Give Megatron what it expects of Apex or Transformer Engine, and mend what it gets wrong without them."""
     _mend_optimizer()
     import megatron.core.tensor_parallel.mappings as mappings
+    import megatron.core.tensor_parallel.random as recompute
     import megatron.core.transformer.moe.moe_utils as moe
     import megatron.core.transformer.multi_latent_attention as latent
 
     # Megatron sums a contiguous copy and returns the tensor it was given: nothing is summed when they differ.
     mappings._reduce = _reduce
+    if not recompute.HAVE_TE:
+        # Its argument is False where no fp8 is meant, and it asks whether that is None.
+        checkpoint = recompute.CheckpointWithoutOutput.__init__
+        _set(recompute.CheckpointWithoutOutput, "__init__", lambda self, fp8=None: checkpoint(self, fp8 or None))
     mend_balancing()
     skip_collectives_of_one()
     if not moe.HAVE_TE:

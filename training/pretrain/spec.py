@@ -11,6 +11,8 @@ from typing import Any
 from megatron.core.fusions.fused_bias_dropout import get_bias_dropout_add
 from megatron.core.models.backends import LocalSpecProvider
 from megatron.core.models.gpt.gpt_layer_specs import (
+    get_gpt_decoder_block_spec,
+    get_gpt_mtp_block_spec,
     get_gpt_mtp_block_spec_for_backend,
     get_mlp_module_spec_for_backend,
 )
@@ -55,6 +57,8 @@ def block_spec(config: Any, masked: bool, vp_stage: int | None = None) -> Transf
 
     `config`: Megatron's TransformerConfig; `masked`: attention takes an explicit mask instead of plain causal.
     """
+    if config.transformer_impl == "transformer_engine":
+        return get_gpt_decoder_block_spec(config, use_transformer_engine=True, vp_stage=vp_stage)
     frequency = config.moe_layer_freq
     moe = config.num_moe_experts is not None
     has_experts = frequency if isinstance(frequency, list) else [int(moe)] * config.num_layers
@@ -68,6 +72,9 @@ def mtp_spec(config: Any, masked: bool, vp_stage: int | None = None) -> Any:
     """The layers of multi-token prediction, on the last pipeline stage; None elsewhere and without them."""
     if not config.mtp_num_layers:
         return None
+    if config.transformer_impl == "transformer_engine":
+        block = get_gpt_decoder_block_spec(config, use_transformer_engine=True, vp_stage=vp_stage)
+        return get_gpt_mtp_block_spec(config, block, use_transformer_engine=True, vp_stage=vp_stage)
     layer = layer_spec(config, moe=config.num_moe_experts is not None, masked=masked)
     return get_gpt_mtp_block_spec_for_backend(config, layer, TorchBackend(), vp_stage=vp_stage)
 

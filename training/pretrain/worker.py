@@ -142,7 +142,7 @@ def by_source(config: PretrainConfig, end_of_document: int) -> dict[str, Any]:
 
 def connect(config: PretrainConfig) -> None:
     """Join the other ranks, over NCCL with GPUs and gloo without. StageError when there are too few GPUs."""
-    from training.pretrain.replicas import check_hardware
+    from training.pretrain.hardware import check_hardware
 
     check_hardware(config)
     # The heartbeat finds a rank that hangs and says which; this is for what it cannot see.

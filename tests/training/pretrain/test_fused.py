@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.pretrain import cross_entropy
 from training.pretrain.cross_entropy import VocabularyLoss
 from training.pretrain.fused import RMSNorm, rotary, swiglu
 
@@ -100,6 +101,20 @@ def test_cross_entropy_overwrites_the_logits_instead_of_copying_them() -> None:
     address = work.data_ptr()
     [grad] = torch.autograd.grad(VocabularyLoss(512, 0, None)(torch.zeros(1, 64).long(), work).sum(), [work])
     assert grad.data_ptr() == address
+
+
+def test_the_functions_compiled_on_gpus_do_what_the_blocks_on_cpus_do() -> None:
+    logits, local = 4 * random(30, 100), torch.arange(30)
+    exponentials, total, predicted, top = cross_entropy._exponentials(logits, local, None)
+    exact = logits.double().requires_grad_()
+    losses = F.cross_entropy(exact, local, reduction="none")
+    same([total.log() - predicted, top], [losses.detach(), logits.double().amax(-1)])
+    again = cross_entropy._exponentials(logits, local, top + 1)
+    same([again[1].log() - again[2]], [losses.detach()])
+    weights = random(30, seed=5)
+    (losses * weights.double()).sum().backward()
+    assert exact.grad is not None
+    same([cross_entropy._gradient(exponentials, weights / total, local, -weights)], [exact.grad])
 
 
 def test_cross_entropy_in_bfloat16() -> None:

@@ -10,8 +10,8 @@ import pytest
 from millbase.config import load_config
 from millbase.errors import ConfigError, StageError
 from training.pretrain.config import PretrainConfig
+from training.pretrain.hardware import check_hardware
 from training.pretrain.parity import FAMILIES
-from training.pretrain.replicas import check_hardware
 
 Tiny = Callable[..., dict[str, Any]]
 
@@ -76,6 +76,7 @@ def test_what_this_machine_cannot_do_is_said(tiny: Tiny, monkeypatch: pytest.Mon
     for values, message in (
         (tiny(dtype="bfloat16", fp8="hybrid"), "fp8 hybrid needs a GPU"),
         (tiny(parallel={"zero": 3}), "parallel.zero 3 .* needs GPUs"),
+        (tiny(kernels="transformer_engine"), "kernels transformer_engine needs a GPU"),
     ):
         with pytest.raises(StageError, match=message):
             check_hardware(load_config(PretrainConfig, values))
