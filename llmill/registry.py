@@ -195,6 +195,13 @@ KINDS: dict[str, StageKind] = {
             "Align with direct preference optimisation.",
         ),
         StageKind(
+            "distill",
+            "training.posttrain.distill:DistillConfig",
+            "training.posttrain.distill:train_distill",
+            "checkpoint",
+            "Distil a teacher's next-token distributions into a checkpoint.",
+        ),
+        StageKind(
             "ppo",
             "training.posttrain.ppo:PpoConfig",
             "training.posttrain.ppo:train_ppo",
@@ -207,6 +214,13 @@ KINDS: dict[str, StageKind] = {
             "evaluation:evaluate",
             "scores",
             "Score a checkpoint, compare it with the previous stage, and judge its gates.",
+        ),
+        StageKind(
+            "contamination",
+            "llmill.contamination:ContaminationConfig",
+            "llmill.contamination:measure",
+            "contamination",
+            "Look for an evaluation's items in the training corpus: contaminated share and clean score of each metric.",
         ),
         StageKind(
             "ablation",

@@ -1,4 +1,4 @@
-"""``llmill ablate``: train the same model on two corpora over several seeds, and say which corpus is better."""
+"""``llmill ablate`` and ``llmill contamination``: which corpus is better, and what of an evaluation it holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperCommand
 
-from llmill.cli.components import _Out, _Show, _Words, print_fields, read_config
+from llmill.cli.components import _File, _Out, _Show, _Words, add_command, build_component, print_fields, read_config
 from millbase.config import dump_yaml
 from millbase.errors import ConfigError
 
@@ -46,6 +46,16 @@ def ablate(
     raise typer.Exit(run(config, out, Path(file).parent if file else Path.cwd(), dry_run=dry_run))
 
 
-def add_ablate(app: typer.Typer, panel: str) -> None:
-    """Add the command to the app."""
-    app.command("ablate", cls=_WithFields, rich_help_panel=panel, no_args_is_help=True)(ablate)
+def contamination(words: _Words = None, file: _File = None, out: _Out = None, print_config: _Show = False) -> None:
+    """Look for an evaluation's items in a corpus; prints contaminated share and clean score of each metric."""
+    build_component("contamination", words, file, out, print_config)
+    if out is not None and not print_config:
+        from llmill.contamination.show import print_contamination
+
+        print_contamination(out)
+
+
+def add_ablate(app: typer.Typer, run_panel: str, look_panel: str) -> None:
+    """Add the commands to the app."""
+    app.command("ablate", cls=_WithFields, rich_help_panel=run_panel, no_args_is_help=True)(ablate)
+    add_command(app, "contamination", "contamination", contamination, look_panel)

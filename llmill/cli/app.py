@@ -50,7 +50,7 @@ def _group(name: str, help_text: str, panel: str) -> typer.Typer:
 
 app.command("run", rich_help_panel=_RUN)(recipes.run)
 app.command("report", rich_help_panel=_RUN)(recipes.report)
-add_ablate(app, _RUN)
+add_ablate(app, _RUN, _LOOK)
 
 component_command(app, "web", "web", _MAKE)
 corpus = _group("corpus", "Build a corpus from WARC files and ask it questions.", _MAKE)
@@ -73,7 +73,7 @@ component_command(tokens, "build", "tokens")
 tokens.command("export-megatron")(inspect.export_megatron)
 tokens.command("show")(show_tokens)
 add_pretrain(app, _MAKE)
-for _name in ("sft", "reward", "dpo", "ppo"):
+for _name in ("sft", "distill", "reward", "dpo", "ppo"):
     component_command(app, _name, _name, _MAKE)
 add_evaluate(app, _MAKE)
 
