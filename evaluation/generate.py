@@ -4,8 +4,7 @@ Every sequence draws from its own random stream (one uniform number per token, t
 cumulative distribution), so its response depends on its prompt and seed, not on its neighbours. Batches of different
 shapes round logits differently in the last bit; a token changes only when two candidates tie to that precision.
 
-What all prompts begin with is read once. Prompts are padded on the left; sequences that are done leave the batch (and
-the cache) at once.
+How prompts are read is in `reading.py`. Sequences that are done leave the batch (and the cache) at once.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from evaluation.prefix_tree import HEAD_TOKENS
-from evaluation.tree_scoring import repeated, tree_decoder
+from evaluation.reading import read_prompts, shared_head
 from millbase.errors import ConfigError, StageError
 from millbase.progress import Bar, progress
 
@@ -111,7 +109,7 @@ def generate(
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i))
     completions: list[Completion | None] = [None] * len(rows)
     stops = Stops.make(loaded.tokenizer, stop_token_ids(loaded), stop_strings)
-    shared = _shared_head(loaded, rows)
+    shared = shared_head(loaded, rows)
     with progress(description, total=len(rows), unit="responses") as bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
@@ -121,20 +119,6 @@ def generate(
                 position = chosen[index]
                 completions[position] = Completion(rows[position], ids, stops.text(ids), stopped)
     return [completion for completion in completions if completion is not None]
-
-
-def _shared_head(loaded: LoadedModel, rows: list[list[int]]) -> tuple[int, Any]:
-    """Length, keys and values of what all prompts begin with (a task's worked examples), when that saves work."""
-    if len(rows) < 2:
-        return 0, None
-    low, high = min(rows), max(rows)  # the common prefix of all is that of the first and last in order
-    size = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-    size = min(size, min(map(len, rows)) - 1)  # the last token is read with each prompt: it predicts the next
-    decoder = tree_decoder(loaded) if size >= HEAD_TOKENS else None
-    if decoder is None:
-        return 0, None
-    with torch.inference_mode():
-        return size, decoder.head_cache(low[:size])
 
 
 @dataclass(frozen=True)
@@ -188,30 +172,13 @@ def _complete(
 ) -> Iterator[tuple[int, list[int], bool]]:
     """Yield `(row, generated ids, stopped)` as each row of the batch ends."""
     device = loaded.model.device
-    head, cache = shared
-    tails = [row[head:] for row in rows]
-    width = max(map(len, tails))
-    filler = next(iter(stops.ids), 0)  # masked, so any valid id does
-    ids_BT = torch.tensor([[filler] * (width - len(row)) + row for row in tails], device=device)
-    mask_BT = torch.tensor([[1] * head + [0] * (width - len(row)) + [1] * len(row) for row in tails], device=device)
-    positions_BT = (mask_BT.cumsum(-1) - 1).clamp(min=0)[:, head:]
+    prompts = read_prompts(loaded, rows, shared, filler=next(iter(stops.ids), 0))
+    cache, mask_BT, last_B1, logits_BV = prompts.cache, prompts.mask, prompts.last, prompts.logits
     active = list(range(len(rows)))
     written: list[list[int]] = [[] for _ in rows]
-    if head:
-        cache = repeated(cache, len(rows))
     for step in range(max_new_tokens):
-        with torch.inference_mode():
-            output = loaded.model(
-                input_ids=ids_BT,
-                attention_mask=mask_BT,
-                position_ids=positions_BT,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            cache = output.past_key_values
-            draw = None if noise is None else noise[active, step].to(device)
-            tokens = choose(output.logits[:, -1].float(), sampling, draw, str(loaded.path)).tolist()
+        draw = None if noise is None else noise[active, step].to(device)
+        tokens = choose(logits_BV, sampling, draw, str(loaded.path)).tolist()
         staying: list[int] = []
         for slot, (row, token) in enumerate(zip(active, tokens, strict=True)):
             written[row].append(token)
@@ -223,16 +190,24 @@ def _complete(
                 staying.append(slot)
         if not staying:
             return
-        last_BT = positions_BT[:, -1:]
         if len(staying) < len(active):
             keep = torch.tensor(staying, device=device)
             with torch.inference_mode():
                 cache.batch_select_indices(keep)
-            mask_BT, last_BT = mask_BT[keep], last_BT[keep]
+            mask_BT, last_B1 = mask_BT[keep], last_B1[keep]
             active = [active[slot] for slot in staying]
-        positions_BT = last_BT + 1
+        last_B1 = last_B1 + 1
         mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(active), 1)], dim=1)
-        ids_BT = torch.tensor([[tokens[slot]] for slot in staying], device=device)
+        with torch.inference_mode():
+            output = loaded.model(
+                input_ids=torch.tensor([[tokens[slot]] for slot in staying], device=device),
+                attention_mask=mask_BT,
+                position_ids=last_B1,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        cache, logits_BV = output.past_key_values, output.logits[:, -1].float()
 
 
 def choose(logits_BV: torch.Tensor, sampling: Sampling, draw_B: torch.Tensor | None, where: str) -> torch.Tensor:
