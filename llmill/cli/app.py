@@ -9,6 +9,7 @@ import typer
 from llmill.cli import chat, inspect, outputs, recipes
 from llmill.cli import corpus as look
 from llmill.cli import plan as planning
+from llmill.cli import tasks as evaluation_tasks
 from llmill.cli.ablate import add_ablate
 from llmill.cli.components import component_command
 from llmill.cli.evaluate import add_evaluate
@@ -76,6 +77,9 @@ add_pretrain(app, _MAKE)
 for _name in ("sft", "distill", "reward", "dpo", "ppo"):
     component_command(app, _name, _name, _MAKE)
 add_evaluate(app, _MAKE)
+tasks = _group("tasks", "Evaluation tasks: what there is, and what is wrong with their files.", _LOOK)
+tasks.command("lint")(evaluation_tasks.lint)
+tasks.command("list")(evaluation_tasks.list_tasks)
 
 checkpoint = _group("checkpoint", "Take models in from Hugging Face folders, and write checkpoints as such.", _MAKE)
 component_command(checkpoint, "import", "checkpoint-import")

@@ -93,8 +93,10 @@ class DpoTrainer(StageTrainer, trl.DPOTrainer):  # type: ignore[misc]
             return objectives.cdpo(margin, config.beta, config.label_smoothing), rewards
         rewards = config.beta * torch.stack([chosen / lengths[0], rejected / lengths[1]])
         if config.loss == "simpo":
-            return objectives.simpo(chosen, rejected, *lengths, config.beta, config.simpo_gamma), rewards
-        return objectives.orpo(chosen, rejected, *lengths, config.beta), rewards
+            loss = objectives.simpo(chosen, rejected, lengths[0], lengths[1], config.beta, config.simpo_gamma)
+        else:
+            loss = objectives.orpo(chosen, rejected, lengths[0], lengths[1], config.beta)
+        return loss, rewards
 
     def _note(self, inputs: Any, output: Any, mask: Any, logprobs: Any, rewards: torch.Tensor) -> None:
         """The same metrics as TRL's objectives have, from one process."""
@@ -136,7 +138,8 @@ class DpoStage(Stage[DpoConfig]):
     def trainer(self, start: Start, arguments: dict[str, Any], train: Any, heldout: Any) -> Any:
         config = self.config
         ours = config.loss in objectives.OURS
-        losses, weights = ["sigmoid" if ours else config.loss], [1.0]
+        losses: list[str] = ["sigmoid" if ours else config.loss]
+        weights = [1.0]
         if config.sft_weight and not ours:
             losses, weights = [*losses, "sft"], [*weights, config.sft_weight]
         reference, digest = self._reference(start)
