@@ -4,43 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from megatron.core import parallel_state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
 from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
 
 from training.pretrain.config import PretrainConfig
 
-_STRATEGY = {2: "optim_grads", 3: "optim_grads_params"}
-
 
 def replicate(config: PretrainConfig, chunks: list[Any]) -> list[Any]:
     """Each chunk with buffers for its gradients and their sum over replicas; sets the schedule's callbacks."""
     layout = config.parallel
-    sharded = layout.zero > 1
     options = DistributedDataParallelConfig(
         use_distributed_optimizer=layout.zero > 0,
         grad_reduce_in_fp32=True,
-        overlap_grad_reduce=layout.overlap_grad_reduce or sharded,
-        overlap_param_gather=layout.overlap_param_gather or layout.zero == 3,
+        overlap_grad_reduce=layout.overlap_grad_reduce,
+        overlap_param_gather=layout.overlap_param_gather,
         bucket_size=layout.bucket_size,
-        use_megatron_fsdp=sharded,
-        data_parallel_sharding_strategy=_STRATEGY.get(layout.zero, "no_shard"),
     )
     megatron = chunks[0].config
-    if sharded:
-        from megatron.core.distributed.fsdp.mcore_fsdp_adapter import FullyShardedDataParallel
-
-        wrapped = [FullyShardedDataParallel(megatron, options, chunk) for chunk in chunks]
-    else:
-        if options.overlap_grad_reduce and options.bucket_size is None:
-            from megatron.core import parallel_state
-
-            # Megatron's training script does the same; without a size there is one bucket and nothing to overlap.
-            options.bucket_size = max(40_000_000, 1_000_000 * parallel_state.get_data_parallel_world_size())
-        # The last chunks' gradients are ready first; only the first chunk has none of its step left to hide behind.
-        wrapped = [
-            DistributedDataParallel(megatron, options, chunk, disable_bucketing=number > 0)
-            for number, chunk in enumerate(chunks)
-        ]
+    if options.overlap_grad_reduce and options.bucket_size is None:
+        # Megatron's training script does the same; without a size there is one bucket and nothing to overlap.
+        options.bucket_size = max(40_000_000, 1_000_000 * parallel_state.get_data_parallel_world_size())
+    # The last chunks' gradients are ready first; only the first chunk has none of its step left to hide behind.
+    wrapped = [
+        DistributedDataParallel(megatron, options, chunk, disable_bucketing=number > 0)
+        for number, chunk in enumerate(chunks)
+    ]
     if options.overlap_grad_reduce:
         waits = [replica.no_sync for replica in wrapped]
         megatron.no_sync_func = waits if len(waits) > 1 else waits[0]

@@ -75,7 +75,7 @@ def test_what_this_machine_cannot_do_is_said(tiny: Tiny, monkeypatch: pytest.Mon
     check_hardware(load_config(PretrainConfig, tiny()))
     for values, message in (
         (tiny(dtype="bfloat16", fp8="hybrid"), "fp8 hybrid needs a GPU"),
-        (tiny(parallel={"zero": 3}), "parallel.zero 3 .* needs GPUs"),
+        (tiny(parallel={"zero": 3}), "parallel.zero 3 can be planned but not trained with"),
         (tiny(kernels="transformer_engine"), "kernels transformer_engine needs a GPU"),
     ):
         with pytest.raises(StageError, match=message):
