@@ -16,7 +16,9 @@ from millbase.artifacts import describe_input
 from millbase.errors import ConfigError
 
 if TYPE_CHECKING:
+    from evaluation.adapter import AnyLM
     from evaluation.cache import AnswerCache
+    from evaluation.engines.base import Engine
     from evaluation.responses import Responses
     from evaluation.task_files import PreparedTask
     from training.load import LoadedModel, LoadedRewardModel
@@ -33,7 +35,7 @@ class Blocks:
         self.config = config
         self.cache = cache
         """For converted data files."""
-        self.kind = str(describe_input(config.model)["kind"])
+        self.kind = "served model" if config.server else str(describe_input(config.model)["kind"])
         self._loaded: dict[str, LoadedModel] = {}
         self._check_kind()
 
@@ -46,6 +48,10 @@ class Blocks:
         """Digest of a model, as its loader gives it."""
         if path == self.config.model and self.is_reward_model:
             return self.reward_model.digest
+        if self.config.server is not None:
+            from evaluation.engines.server import server_digest
+
+            return server_digest(self.config.server, path)
         return self._loaded[path].digest if path in self._loaded else str(describe_input(path)["digest"])
 
     def _check_kind(self) -> None:
@@ -115,7 +121,7 @@ class Blocks:
         """Name and function of every block of the configuration, in the order they run."""
         blocks: dict[str, Callable[[], BlockResult]] = {
             "bits_per_byte": lambda: self.run_bits_per_byte(self.model, "items"),
-            "tasks": lambda: self.run_tasks(self.model, "items"),
+            "tasks": lambda: self.ask_tasks(self.config.model, "items"),
             "ifeval": self._ifeval,
             "code": self._code,
             "reward_accuracy": self._reward_accuracy,
@@ -132,7 +138,29 @@ class Blocks:
         assert self.config.bits_per_byte is not None
         return run_bits_per_byte(model, self.config.bits_per_byte, batch_size=self.config.batch_size, prefix=prefix)
 
-    def run_tasks(self, model: LoadedModel, prefix: str) -> BlockResult:
+    def ask_tasks(self, path: str, prefix: str) -> BlockResult:
+        """The lm-eval tasks through the engine that the configuration names."""
+        config = self.config
+        if config.server is not None:
+            from evaluation.engines.server import ServerLM
+
+            lm = ServerLM(config.server, path, seed=config.seed, cache=self.answers)
+            return self.run_tasks(lm, prefix)
+        if config.megatron is not None:
+            from evaluation.engines.megatron import MegatronEngine
+
+            layout = config.megatron
+            with MegatronEngine(
+                path, tensor=layout.tensor, pipeline=layout.pipeline, dtype=config.dtype, threads=layout.threads
+            ) as engine:
+                return self.run_tasks(engine, prefix)
+        if config.vllm is not None:
+            from evaluation.engines.vllm import VllmEngine
+
+            return self.run_tasks(VllmEngine(path, config.vllm, dtype=config.dtype, seed=config.seed), prefix)
+        return self.run_tasks(self.load(path), prefix)
+
+    def run_tasks(self, model: LoadedModel | Engine | AnyLM, prefix: str) -> BlockResult:
         """The lm-eval tasks on a model; its items go below `prefix`."""
         from evaluation.tasks import run_tasks
 

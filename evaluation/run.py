@@ -45,7 +45,7 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> Path:
 
 def _inputs(config: EvaluationConfig) -> dict[str, str | Path | list[str] | None]:
     inputs: dict[str, str | Path | list[str] | None] = {
-        "model": config.model,
+        "model": None if config.server else config.model,
         "previous": config.previous,
         "previous_scores": config.previous_scores,
         "reference": config.reference,
@@ -138,7 +138,7 @@ class _Evaluation:
             if self.config.bits_per_byte:
                 parts.append(self.blocks.run_bits_per_byte(self.blocks.load(path), "items/previous"))
             if self.config.tasks:
-                parts.append(self.blocks.run_tasks(self.blocks.load(path), "items/previous"))
+                parts.append(self.blocks.ask_tasks(path, "items/previous"))
             for part in parts:
                 result.scores += part.scores
                 result.items |= part.items

@@ -178,3 +178,35 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor("!function", lambda loader, node: f"!function {node.value}")
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a task file says about its task."""
+
+    name: str
+    version: str
+    kind: str
+    shots: int
+    about: str
+    """First line of the comment at its top."""
+
+
+def describe_folder(folder: Path) -> list[Described]:
+    """The tasks of a folder, by name; files that cannot be read are left to `lint_folder`."""
+    found = []
+    for file in sorted(folder.rglob("*.yaml")):
+        config, error = _load(file)
+        if error or not isinstance(config.get("task"), str):
+            continue
+        first = file.read_text(encoding="utf-8").partition("\n")[0]
+        found.append(
+            Described(
+                name=config["task"],
+                version=str((config.get("metadata") or {}).get("version", "?")),
+                kind=str(config.get("output_type", "generate_until")),
+                shots=int(config.get("num_fewshot") or 0),
+                about=first.removeprefix("#").strip() if first.startswith("#") else "",
+            )
+        )
+    return sorted(found, key=lambda task: task.name)
