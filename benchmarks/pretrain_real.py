@@ -4,10 +4,11 @@
     python benchmarks/pretrain_real.py --quick   # five books and thirty steps, under 50 seconds
 
 English pages of ../shared/data/warc go through the corpus pipeline, the books of ../shared/data/text are divided by
-title: every eighth (of a hash) is held out. Tokenizer, token shards, pretraining (`llmill pretrain`, two ranks) and
-scoring (`llmill evaluate`, each book from its start, 256 tokens at a time) are the product's own. Beside the model
-stand xz -9e and zstd -19 on the same bytes of the held-out books, and an interpolated modified Kneser-Ney 5-gram model
-over the same tokens, trained on all training text (the Llama sees only the share that its steps reach). The figure is
+title: every eighth (of a hash) is held out. Tokenizer, token shards, pretraining (`llmill pretrain`, one rank of two
+threads) and scoring (`llmill evaluate`, each book from its start, 256 tokens at a time) are the product's own. Beside
+the model stand xz -9e and zstd -19 on the same bytes of the held-out books, and an interpolated modified Kneser-Ney
+5-gram model over the same tokens, trained on all training text (the Llama sees only the share that its steps reach).
+The figure is
 the model's bits per byte over those of the better compressor: below 1 is better. Other load on the machine makes wall
 time meaningless; processor time is printed. The last line is JSON.
 """
@@ -150,7 +151,7 @@ def train(work: Path, steps: int, quick: bool) -> dict[str, Any]:
     config: dict[str, Any] = {
         "data": {"tokens": str(work / "books_tokens"), "sequence_length": 256},
         "model": model,
-        "parallel": {"data": 1 if quick else 2},
+        "parallel": {"threads": 1 if quick else 2},
         "optimizer": {"learning_rate": 2.5e-3},
         "schedule": {"kind": "wsd", "warmup_steps": max(1, steps // 20), "decay_fraction": 0.3},
         "steps": steps,

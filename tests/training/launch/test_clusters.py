@@ -88,10 +88,11 @@ def test_two_slurm_nodes(tokens: Path, here: list[float], cluster: str, tmp_path
     assert "nodes node[0-1]" in log.read_text()
 
 
+@pytest.mark.timeout(1800)
 def test_requeued_run_ends_as_if_never_stopped(tokens: Path, here: list[float], cluster: str, tmp_path: Path) -> None:
     """SIGUSR1, as Slurm sends it before the limit: saved, requeued, finished by the second start."""
     config = on_slurm(tokens, cluster, wait=False)  # long enough to be stopped half-way
-    values = config.to_dict() | {"steps": 400, "checkpoint": {"every_steps": 20}}
+    values = config.to_dict() | {"steps": 300, "checkpoint": {"every_steps": 20}, "parallel": {}}
     slow = load_config(PretrainConfig, values | {"evaluation": {"every_steps": 200, "tokens": 200}})
     with pytest.raises(Submitted, match="squeue --jobs"):
         pretrain(slow, tmp_path / "out")
