@@ -60,8 +60,8 @@ def start_from(config: PretrainConfig, path: Path) -> Whole:
 
 
 def check(name: str, folder: Path) -> dict[str, float]:
-    """Largest differences of logits: files -> this layout; after a step of training its checkpoint -> files; files ->
-    checkpoint -> this layout."""
+    """Largest differences of logits: files -> this layout; after a step of training its checkpoint -> files, and ->
+    the same layout again; files -> checkpoint -> this layout."""
     config, one, main = configuration(name), batch(), dist.get_rank() == 0
     get_moe_layer_wise_logging_tracker().clear()  # sized for the first model of a process
     theirs = folder / "theirs"
@@ -93,10 +93,13 @@ def check(name: str, folder: Path) -> dict[str, float]:
     for chunk in engine.chunks:
         for weight in chunk.parameters():
             weight.data.zero_()
+    engine.load(folder / "saved")
+    resumed = float((engine.logits(one, VOCAB) - trained).abs().max())
+    for chunk in engine.chunks:
         fill(chunk, start_from(config, folder / "imported"))
     imported = float((engine.logits(one, VOCAB) - expected).abs().max())
     moved = float((trained - expected).abs().max())
-    return {"loaded": loaded, "exported": exported, "imported": imported, "moved": moved}
+    return {"loaded": loaded, "exported": exported, "resumed": resumed, "imported": imported, "moved": moved}
 
 
 def main() -> None:

@@ -31,4 +31,5 @@ def test_logits_equal_transformers_in_and_out_of_a_parallel_checkpoint(
     assert found["loaded"] < 1e-4, "Hugging Face files read straight into the layout"
     assert found["imported"] < 1e-4, "a checkpoint made of them without Megatron"
     assert found["exported"] < 1e-4, "the layout's own checkpoint after a step, as transformers loads it"
+    assert found["resumed"] == 0.0, "the same checkpoint, loaded again"
     assert found["moved"] > 1e-2, "the step must change the logits"
