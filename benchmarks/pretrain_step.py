@@ -6,8 +6,8 @@
 
 CPU: the same Llama (8 layers of width 256, vocabulary 8,190), the same batch of 8 x 256 tokens, float32, AdamW,
 clipping at 1. The plain loop is LlamaForCausalLM with SDPA, cross entropy on its logits, torch.optim.AdamW (its own
-choice of implementation). Ours is the pretrainer's engine at TP = PP = 1 with everything it does in a run: the schedule,
-float32 gradient buffers, the optimizer that saves for every layout, loss summed over ranks. Both in one process, step by
+choice of implementation). Ours is the engine of the pretrainer at TP = PP = 1 with all it does: the schedule, float32
+gradient buffers, the optimizer that saves for every layout, loss summed over ranks. Both in one process, step by
 step in turn, CPU time of the process; the median of steps. Both start from the same weights, and their first losses
 must agree.
 
