@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import takewhile
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +13,7 @@ from data_pipeline.extract.reference.page import Page
 from data_pipeline.extract.reference.tags import FNV, fnv
 
 _LONG, _RUN, _REPEAT_WORDS, _REPEATED = 12, 4, 2000, 0.8
+_MONOTONE = 0.6
 _WEIGHTS = (0.25, 0.5, 0.25)
 
 
@@ -29,7 +33,7 @@ class Decision:
 
     def choose(self, page: Page, a: Analysis, scores: list[float]) -> list[bool]:
         """True for each block that is taken."""
-        ranked, copies = self._ranked(page, scores)
+        ranked, copies = self._ranked(page, a, scores)
         words = [t.words for t in a.stats]
         wanted, hits = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
         for i, score in enumerate(scores):
@@ -49,22 +53,34 @@ class Decision:
         kept = set(ranked[:chosen])
         return [i in kept for i in range(len(scores))]
 
-    def _ranked(self, page: Page, scores: list[float]) -> tuple[list[int], set[int]]:
+    def _ranked(self, page: Page, a: Analysis, scores: list[float]) -> tuple[list[int], set[int]]:
         """Blocks to choose from, the best first; and those that repeat what better ones say."""
         ranked: list[int] = []
         copies, said = set[int](), set[int]()
-        for i in sorted(range(len(scores)), key=lambda i: -scores[i]):
-            if self.probability(scores[i]) < self.low:
-                break
+        order = sorted(range(len(scores)), key=lambda i: -scores[i])
+        order = list(takewhile(lambda i: self.probability(scores[i]) >= self.low, order))
+        allowed = _monotone(a, order)
+        for i in order:
             words = hashed_words(page.blocks[i].text, _REPEAT_WORDS, same_digits=False)
             runs = [_run_hash(words[k : k + _RUN]) for k in range(len(words) - _RUN + 1)]
             known = sum(run in said for run in runs)
-            if len(words) >= _LONG and known >= _REPEATED * len(runs):
+            if a.stats[i].hash not in allowed and len(words) >= _LONG and known >= _REPEATED * len(runs):
                 copies.add(i)
             else:
                 said.update(runs)
                 ranked.append(i)
         return ranked, copies
+
+
+def _monotone(a: Analysis, candidates: list[int]) -> set[int]:
+    """Texts that may repeat: those of a page most of which is the same few long blocks again and again."""
+    count = Counter(t.hash for t in a.stats)
+    every = alike = 0.0
+    for i in candidates:
+        every += a.stats[i].words
+        if count[a.stats[i].hash] >= 3 and a.stats[i].words >= _LONG:
+            alike += a.stats[i].words
+    return {text for text, copies in count.items() if copies >= 3} if alike > _MONOTONE * every else set()
 
 
 def _run_hash(words: list[int]) -> int:

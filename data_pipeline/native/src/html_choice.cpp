@@ -10,13 +10,15 @@ namespace {
 
 constexpr size_t LONG = 12, RUN = 4, REPEAT_WORDS = 2000;
 constexpr double REPEATED = 0.8;  // share of its runs of words that makes a long block a copy
+// Share of the words in long blocks that are alike three times or more, in a page that repeats itself.
+constexpr double MONOTONE = 0.6;
 constexpr double WEIGHTS[3] = {0.25, 0.5, 0.25};
 
 // What the better blocks of a page have said, as runs of four words.
 class Said {
    public:
-    // True if the text says little new; otherwise it counts as said.
-    bool repeats(const Py_UCS4* begin, const Py_UCS4* end) {
+    // True if the text says little new; otherwise, or where `allowed` says so, it counts as said.
+    bool repeats(const Py_UCS4* begin, const Py_UCS4* end, bool allowed) {
         const std::vector<uint32_t> words = hashed_words(begin, end, REPEAT_WORDS, false);
         std::vector<uint32_t> runs;
         double known = 0;
@@ -26,7 +28,7 @@ class Said {
             runs.push_back(hash);
             known += runs_.count(hash) > 0;
         }
-        if (words.size() >= LONG && known >= REPEATED * static_cast<double>(runs.size())) return true;
+        if (!allowed && words.size() >= LONG && known >= REPEATED * static_cast<double>(runs.size())) return true;
         runs_.insert(runs.begin(), runs.end());
         return false;
     }
@@ -34,6 +36,18 @@ class Said {
    private:
     std::unordered_set<uint32_t> runs_;
 };
+
+// Of a page most of which is the same few long blocks again and again, nothing goes: later filters must see it so.
+bool repeats_itself(const Analysis& a, const std::vector<size_t>& candidates,
+                    std::unordered_map<uint32_t, size_t>& copies) {
+    double all = 0, alike = 0;
+    for (const TextStats& t : a.stats) ++copies[t.hash];
+    for (const size_t i : candidates) {
+        all += a.stats[i].words;
+        if (copies[a.stats[i].hash] >= 3 && a.stats[i].words >= LONG) alike += a.stats[i].words;
+    }
+    return alike > MONOTONE * all;
+}
 
 }  // namespace
 
@@ -52,12 +66,16 @@ std::vector<bool> Decision::choose(const Page& page, const Analysis& analysis,
     std::vector<size_t> order(n);
     std::iota(order.begin(), order.end(), size_t{0});
     std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+    order.erase(std::find_if(order.begin(), order.end(), [&](size_t i) { return probability(scores[i]) < low; }),
+                order.end());
+    std::unordered_map<uint32_t, size_t> copies;
+    const bool monotone = repeats_itself(analysis, order, copies);
     Said said;
     std::vector<bool> copy(n, false);
     std::vector<size_t> ranked;  // candidates, best first
     for (const size_t i : order) {
-        if (probability(scores[i]) < low) break;
-        copy[i] = said.repeats(page.text.data() + page.blocks[i].text0, page.text.data() + page.blocks[i].text1);
+        copy[i] = said.repeats(page.text.data() + page.blocks[i].text0, page.text.data() + page.blocks[i].text1,
+                               monotone && copies[analysis.stats[i].hash] >= 3);
         if (!copy[i]) ranked.push_back(i);
     }
     double wanted[3] = {0, 0, 0}, hits[3] = {0, 0, 0}, taken = 0, best = -1;

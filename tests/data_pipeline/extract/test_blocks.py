@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from pathlib import Path
@@ -99,9 +100,12 @@ def test_a_second_copy_of_the_article_is_left_out() -> None:
 
 
 def test_short_blocks_may_repeat_and_long_ones_not() -> None:
-    page = Parser(f"<p>And the river runs down to the sea.</p><p>{PLACES[0]}</p>" * 3, 100, 100).run()
     decision = Decision(np.linspace(0, 1, 65, dtype=np.float32), low=0.05, spread=2.0)
-    assert decision.choose(page, analyse(page), [3.0] * 6) == [True, True, True, False, True, False]
+    refrain, place = "<p>And the river runs down to the sea.</p>", f"<p>{PLACES[0]}</p>"
+    page = Parser((refrain + place) * 2 + refrain, 100, 100).run()
+    assert decision.choose(page, analyse(page), [3.0] * 5) == [True, True, True, False, True]
+    page = Parser((refrain + place) * 3, 100, 100).run()  # little but repetitions, which later filters shall see
+    assert decision.choose(page, analyse(page), [3.0] * 6) == [True] * 6
 
 
 def test_code_keeps_its_indentation_through_cleaning() -> None:
@@ -165,6 +169,18 @@ def test_both_implementations_agree_on_tag_soup(html: str) -> None:
 @given(st.text(max_size=200))
 def test_both_implementations_agree_on_any_text(text: str) -> None:
     assert_same(text)
+
+
+@pytest.mark.slow
+@needs_native
+@settings(max_examples=int(os.environ.get("LLMILL_FUZZ_EXAMPLES", "10000")) // 4, deadline=None, database=None)
+@given(st.lists(st.sampled_from(SOUP) | st.text(max_size=20), max_size=200).map("".join))
+def test_any_markup_by_every_engine(html: str) -> None:
+    """Other pages every time; `LLMILL_FUZZ_EXAMPLES` says how many (a quarter of them here)."""
+    assert_same(html)
+    for engine in ("blocks", "resiliparse", "trafilatura"):
+        page = extract_page(html, ExtractConfig(engine=engine))
+        assert page.text == page.text.strip("\n") and not re.search("[\x00-\x08\ud800-\udfff]|\n{3}", page.text)
 
 
 @needs_native
