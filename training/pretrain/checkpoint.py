@@ -80,12 +80,19 @@ def complete_checkpoints(checkpoints: Path, verify: bool = True) -> list[Path]:
     return [p for p in found if not verify or is_complete(p)]
 
 
-def latest_checkpoint(checkpoints: Path, fits: Callable[[Path], bool] = lambda _: True) -> Path | None:
-    """The newest checkpoint that fits and whose files are whole; warns of each that is not whole, naming the file."""
+def latest_checkpoint(
+    checkpoints: Path,
+    fits: Callable[[Path], bool] = lambda _: True,
+    damage_of: Callable[[Path], str | None] | None = None,
+) -> Path | None:
+    """The newest checkpoint that fits and whose files are whole; warns of each that is not whole, naming the file.
+
+    `damage_of` stands in for `damaged_file`, where ranks share the work.
+    """
     for directory in reversed(complete_checkpoints(checkpoints, verify=False)):
         if not fits(directory):
             continue
-        damage = damaged_file(directory)
+        damage = (damage_of or damaged_file)(directory)
         if damage is None:
             return directory
         logger.warning("%s: damaged (%s), the checkpoint before it is used", directory, damage)
@@ -97,12 +104,15 @@ def is_complete(directory: Path) -> bool:
     return damaged_file(directory) is None
 
 
-def damaged_file(directory: Path) -> str | None:
-    """What is wrong with a finished checkpoint, by size and digest of every file; None when nothing is."""
+def damaged_file(directory: Path, part: int = 0, parts: int = 1) -> str | None:
+    """What is wrong with a finished checkpoint, by size and digest of every file; None when nothing is.
+
+    Of `parts` that share the work, this is number `part`.
+    """
     try:
         listed = json.loads((directory / COMPLETE).read_text(encoding="utf-8"))
-        for name, item in listed.items():
-            file = directory / name
+        for name in sorted(listed)[part::parts]:
+            file, item = directory / name, listed[name]
             if not file.is_file():
                 return f"{name} is missing"
             if file.stat().st_size != item["bytes"] or file_digest(file) != item["digest"]:
@@ -112,10 +122,15 @@ def damaged_file(directory: Path) -> str | None:
     return None
 
 
-def finish(temporary: Path, final: Path) -> None:
-    """Digest, flush and rename a written checkpoint; one rank calls this after all are done."""
-    files = sorted(p for p in temporary.rglob("*") if p.is_file() and p.name != COMPLETE)
-    listed = {p.relative_to(temporary).as_posix(): {"bytes": p.stat().st_size, "digest": file_digest(p)} for p in files}
+def digests(temporary: Path, part: int = 0, parts: int = 1) -> dict[str, dict[str, Any]]:
+    """Size and digest of the files of a written checkpoint; of `parts` that share the work, this is number `part`."""
+    files = sorted(p for p in temporary.rglob("*") if p.is_file() and p.name != COMPLETE)[part::parts]
+    return {p.relative_to(temporary).as_posix(): {"bytes": p.stat().st_size, "digest": file_digest(p)} for p in files}
+
+
+def finish(temporary: Path, final: Path, listed: dict[str, dict[str, Any]] | None = None) -> None:
+    """Flush and rename a written checkpoint; one rank calls this after all are done. `listed`: from `digests`."""
+    listed = digests(temporary) if listed is None else listed
     with atomic_write(temporary / COMPLETE, "w") as file:
         json.dump(listed, file, indent=1)
     fsync_tree(temporary)
@@ -172,6 +187,21 @@ class _MetadataUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it names {module}.{name}, which a checkpoint has no use for")
 
 
+def _read_index(directory: Path) -> Any:
+    return _MetadataUnpickler(io.BytesIO((directory / METADATA).read_bytes())).load()
+
+
+def check_written(directory: Path) -> None:
+    """OSError when a file of a checkpoint is shorter than its index says, whatever its writer reported."""
+    ends: dict[str, int] = {}
+    for place in _read_index(directory).storage_data.values():
+        ends[place.relative_path] = max(ends.get(place.relative_path, 0), place.offset + place.length)
+    for name, end in sorted(ends.items()):
+        size = (directory / name).stat().st_size
+        if size < end:
+            raise OSError(f"{name} has {size} of {end} bytes")
+
+
 def check_safe(directory: Path) -> None:
     """Refuse a checkpoint whose pickled index could run code.
 
@@ -184,7 +214,7 @@ def check_safe(directory: Path) -> None:
     """
     file = directory / METADATA
     try:
-        metadata = _MetadataUnpickler(io.BytesIO(file.read_bytes())).load()
+        metadata = _read_index(directory)
         objects = [
             name for name, item in metadata.state_dict_metadata.items() if type(item).__name__ == "BytesStorageMetadata"
         ]

@@ -15,6 +15,7 @@ from training.pretrain.checkpoint import RunState, complete_checkpoints, delete_
 from training.pretrain.config import PretrainConfig
 from training.pretrain.data_config import step_range
 from training.pretrain.guards import clipped
+from training.pretrain.saving import damage
 
 REWINDS = "rewinds.json"
 """In scratch/: the steps that rewinds of this run pass over, as `[[first, after], ...]` in the order they came."""
@@ -60,7 +61,7 @@ def rewind(config: PretrainConfig, scratch: Path, checkpoints: Path, step: int) 
         noted = [[piece.start, piece.stop] for piece in read_rewinds(scratch)]
         write_json(scratch / REWINDS, [*noted, [first, step + 1]])
     dist.barrier()
-    found = latest_checkpoint(checkpoints, lambda directory: step_of(directory) <= first)
+    found = latest_checkpoint(checkpoints, lambda directory: step_of(directory) <= first, damage)
     if found is None:
         raise StageError(
             f"step {step} cannot be rewound, there is no whole checkpoint of step {first} or before; the same command "

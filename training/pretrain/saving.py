@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from millbase.errors import StageError
 from millbase.log import get_logger
-from training.pretrain import checkpoint
+from training.pretrain import checkpoint, runtime
 from training.pretrain.checkpoint import RunState
 from training.pretrain.run_config import CheckpointConfig
 
@@ -39,6 +39,8 @@ class Saver:
         self._pending: RunState | None = None
         if config.asynchronous:
             self._queue = _background()
+        else:
+            runtime.save_without_manager()
 
     def save(self, state: RunState) -> None:
         """Write the checkpoint of `state`, or begin to. StageError when it cannot be written."""
@@ -85,14 +87,28 @@ class Saver:
         temporary.mkdir(parents=True)
 
     def _complete(self, state: RunState) -> None:
-        def name() -> None:
+        """Digest a written checkpoint, every rank some of its files, and give it its name."""
+        temporary = self._temporary(state.step)
+
+        def describe() -> None:
             if self.main:
-                final = checkpoint.step_directory(self.checkpoints, state.step)
-                state.write(self._temporary(state.step))
-                checkpoint.finish(self._temporary(state.step), final)
+                checkpoint.check_written(temporary)
+                state.write(temporary)
+
+        self._together(state.step, describe)
+        parts: list[dict[str, Any]] = [{} for _ in range(dist.get_world_size())]
+        found: dict[str, Any] = {}
+        share = (dist.get_rank(), dist.get_world_size())
+        self._together(state.step, lambda: found.update(checkpoint.digests(temporary, *share)))
+        dist.all_gather_object(parts, found)
+        listed = {name: item for part in parts for name, item in sorted(part.items())}
+
+        def name_it() -> None:
+            if self.main:
+                checkpoint.finish(temporary, checkpoint.step_directory(self.checkpoints, state.step), listed)
                 checkpoint.prune(self.checkpoints, self.config.keep, self.config.keep_every)
 
-        self._together(state.step, name)
+        self._together(state.step, name_it)
 
     def _together(self, step: int, work: Any) -> None:
         """Do this rank's part; when it fails on any rank, give up on all of them and leave the checkpoints before."""
@@ -115,6 +131,13 @@ class Saver:
             f"the checkpoint of step {step} could not be written ({failure or 'see the other ranks'}); {kept}: free "
             "disk space and run the same command again"
         )
+
+
+def damage(directory: Path) -> str | None:
+    """What is wrong with a checkpoint, each rank looking at some of its files; all ranks call it and hear the same."""
+    found: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, checkpoint.damaged_file(directory, dist.get_rank(), dist.get_world_size()))
+    return next((reason for reason in found if reason is not None), None)
 
 
 def _background() -> Any:

@@ -164,8 +164,10 @@ def resume(
     engine: Any, config: PretrainConfig, order: Any, checkpoints: Path, resume_from: str | None, state: RunState
 ) -> RunState:
     """Load the newest checkpoint that fits this run, else the one to continue from, else stay at the start."""
+    from training.pretrain.saving import damage
+
     skips = all_skips(config, checkpoints.parent)
-    newest = latest_checkpoint(checkpoints, lambda directory: fits(RunState.read(directory), skips, order))
+    newest = latest_checkpoint(checkpoints, lambda directory: fits(RunState.read(directory), skips, order), damage)
     source = newest or (Path(resume_from) if resume_from else None)
     if source is None:
         return state

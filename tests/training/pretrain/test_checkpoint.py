@@ -78,9 +78,25 @@ def test_objects_in_common_pt_are_refused_without_running_them(tmp_path: Path) -
     torch.save({"optimizer": 1}, tmp_path / "common.pt")
     checkpoint.check_safe(tmp_path)
     torch.save({"optimizer": Evil(marker)}, tmp_path / "common.pt")
-    with pytest.raises(ArtifactError, match="common.pt: not loaded"):
+    with pytest.raises(ArtifactError, match=r"common\.pt: not loaded"):
         checkpoint.check_safe(tmp_path)
     assert not marker.exists()
+
+
+def test_a_file_shorter_than_the_index_says_was_not_written(tmp_path: Path) -> None:
+    from torch.distributed.checkpoint.filesystem import _StorageInfo
+    from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
+
+    places = {
+        MetadataIndex("a"): _StorageInfo("__0_0.distcp", 0, 40),
+        MetadataIndex("b"): _StorageInfo("__0_0.distcp", 40, 60),
+    }
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(Metadata({}, storage_data=places)))
+    (tmp_path / "__0_0.distcp").write_bytes(bytes(100))
+    checkpoint.check_written(tmp_path)
+    (tmp_path / "__0_0.distcp").write_bytes(bytes(99))
+    with pytest.raises(OSError, match=r"__0_0\.distcp has 99 of 100 bytes"):
+        checkpoint.check_written(tmp_path)
 
 
 def test_the_damaged_file_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
