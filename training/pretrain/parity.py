@@ -8,6 +8,7 @@ runs, one after the other in the same processes, all cases of this world size th
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -220,11 +221,15 @@ def main() -> None:
     import torch
     import torch.distributed as dist
 
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     cases = [Case(**values) for values in json.loads((folder / "cases.json").read_text(encoding="utf-8"))]
     for case in cases:
-        if case.world_size != dist.get_world_size():
+        if case.world_size != ranks:
             continue
+        # Groups of their own for each case: those of gloo have a thread each, which spins once its peers are gone.
+        store = folder / f".store-{os.environ['TORCHELASTIC_RUN_ID']}-{case.name}"
+        dist.init_process_group(backend, init_method=f"file://{store.resolve()}", rank=rank, world_size=ranks)
         try:
             result = run_case(case)
         except Exception as error:
@@ -232,9 +237,10 @@ def main() -> None:
             write_json(folder / f"{case.name}.json", {"error": f"{type(error).__name__}: {error}"})
             # Other ranks may be waiting for this one in a collective: nothing can follow.
             os._exit(1)
-        if dist.get_rank() == 0:
+        if rank == 0:
             write_json(folder / f"{case.name}.json", result)
-    dist.destroy_process_group()
+        gc.collect()  # the model and the optimizer hold groups
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":
