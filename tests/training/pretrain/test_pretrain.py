@@ -104,7 +104,7 @@ def test_tensor_parallel_equals_one_rank(reference: Path, tensor_parallel: Path)
         ["parallel.tensor=2", "parallel.sequence_parallel=true"],
         ["parallel.pipeline=2"],
         ["parallel.data=2"],
-        ["parallel.data=2", "parallel.distributed_optimizer=false"],
+        ["parallel.data=2", "parallel.zero=0"],
         ["parallel.tensor=2", "parallel.data=2", "micro_batch_size=1"],
     ],
     ids=["sequence", "pipeline", "data", "data-replicated", "tensor-data"],
