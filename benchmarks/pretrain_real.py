@@ -1,16 +1,15 @@
 """A small Llama from real pages and books, in minutes on two cores: bits per byte of books it never saw.
 
     python benchmarks/pretrain_real.py           # about 1,800 seconds of processor time; goes on after a stop
-    python benchmarks/pretrain_real.py --quick   # five books and thirty steps, under 50 seconds
+    python benchmarks/pretrain_real.py --quick   # twenty short books and thirty steps, under 50 seconds
 
 English pages of ../shared/data/warc go through the corpus pipeline, the books of ../shared/data/text are divided by
 title: every eighth (of a hash) is held out. Tokenizer, token shards, pretraining (`llmill pretrain`, one rank of two
 threads) and scoring (`llmill evaluate`, each book from its start, 256 tokens at a time) are the product's own. Beside
 the model stand xz -9e and zstd -19 on the same bytes of the held-out books, and an interpolated modified Kneser-Ney
 5-gram model over the same tokens, trained on all training text (the Llama sees only the share that its steps reach).
-The figure is
-the model's bits per byte over those of the better compressor: below 1 is better. Other load on the machine makes wall
-time meaningless; processor time is printed. The last line is JSON.
+The figure is the model's bits per byte over those of the better compressor: below 1 is better. Other load on the
+machine makes wall time meaningless; processor time is printed. The last line is JSON.
 """
 
 from __future__ import annotations
