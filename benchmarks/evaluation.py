@@ -6,10 +6,10 @@
 A Llama with random weights (28 million, vocabulary 16,384; --quick 3 million, 4,096) takes the shipped tasks on real
 questions: multiple choice with and without worked examples, LAMBADA, GSM8K with five worked examples. Each task runs
 through `lm_eval.evaluator.evaluate` twice, with `HFLM` and with `evaluation.adapter.CheckpointLM`; building the prompts
-is part of both times. Every score must be identical and every log-likelihood within 1e-4 nats; otherwise the exit status
-is 1. Weights and tokenizer are made here from the questions themselves: what is timed does not depend on what a model
-knows, except that a trained one ends its answers earlier. The last line is JSON: the ratio on multiple choice. Data:
-../shared/data (LLMILL_TEST_DATA names another folder).
+is part of both times. Every score must be identical and every log-likelihood within 1e-4 nats; otherwise the exit
+status is 1. Weights and tokenizer are made here from the questions themselves: what is timed does not depend on what a
+model knows, except that a trained one ends its answers earlier. The last line is JSON: the ratio on multiple choice.
+Data: ../shared/data (LLMILL_TEST_DATA names another folder).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # this file is called as the package it measures
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this file is called as the package it measures
 
 import torch
 from lm_eval.evaluator import evaluate
@@ -220,7 +220,7 @@ def finish(rows: list[Row], options: argparse.Namespace, parameters: int) -> int
     print(f"in processor time {cpu:.2f}x and {overall_cpu:.2f}x")
     print("all scores identical" if good else "NOT all scores identical")
     figure = {
-        "figure": "evaluation: wall time of lm-eval's Hugging Face backend over ours, multiple choice, identical scores",
+        "figure": "wall time of lm-eval's Hugging Face backend over ours, multiple choice, identical scores",
         "value": round(ratio, 2) if good else 0.0,
         "goal": GOAL,
         "unit": "x",
