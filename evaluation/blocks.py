@@ -245,7 +245,7 @@ class Blocks:
             scores.append("bits_per_byte")
             comparisons.append("bits_per_byte vs unigram")
         if config.reward_accuracy:
-            scores += ["reward_accuracy accuracy", "reward_accuracy margin"]
+            scores += [f"reward_accuracy {metric}" for metric in ("accuracy", "margin", "calibration_error")]
             comparisons.append("reward_accuracy accuracy vs chance")
         if config.tasks:
             scores += [metric_name(task.name, label) for task in self.tasks for label in task.metric_labels()]

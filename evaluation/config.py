@@ -102,7 +102,8 @@ class RewardAccuracyConfig(Config):
     """How often a reward model prefers the chosen response of held-out pairs. Needs a reward model as `model`."""
 
     pairs: str
-    """JSONL file with `prompt`, `chosen`, `rejected`."""
+    """JSONL file with `prompt`, `chosen`, `rejected` (a list of texts for best-of-K). A `subset` or `category` gets an
+    accuracy of its own; RewardBench's subsets also give its sections and score."""
     limit: int | None = Field(default=None, gt=0)
     """Use only the first pairs."""
 

@@ -50,11 +50,15 @@ class Pair:
     chosen: list[Message]
     """The whole conversation."""
     rejected: list[Message]
+    others: tuple[list[Message], ...] = ()
+    """Further rejected conversations, in best-of-K rows."""
+    category: str | None = None
+    """`subset` or `category` of the row."""
 
     @property
     def digest(self) -> str:
-        """Digest of both conversations."""
-        return value_digest([self.chosen, self.rejected])
+        """Digest of all conversations."""
+        return value_digest([self.chosen, self.rejected, *self.others])
 
 
 @dataclass
@@ -87,13 +91,18 @@ def read_prompts(
 
 
 def read_pairs(path: str, *, limit: int | None, maximum_bad_share: float) -> Records[Pair]:
-    """Rows `{"prompt", "chosen", "rejected"}`; without `prompt`, the other two are whole conversations."""
+    """Rows `{"prompt", "chosen", "rejected"}`; without `prompt`, the other two are whole conversations.
+
+    `rejected` may be a list of texts, all worse than the chosen one (RewardBench 2: one chosen, three rejected), and
+    `subset` or `category` names a group of rows.
+    """
 
     def parse(line: int, row: dict[str, Any]) -> Pair:
         prompt = _conversation(row["prompt"], "user") if "prompt" in row else []
-        chosen = prompt + _conversation(row["chosen"], "assistant")
-        rejected = prompt + _conversation(row["rejected"], "assistant")
-        return Pair(str(line), chosen, rejected)
+        (chosen,) = [prompt + _conversation(text, "assistant") for text in _several(row["chosen"])]
+        rejected, *others = [prompt + _conversation(text, "assistant") for text in _several(row["rejected"])]
+        category = row.get("subset", row.get("category"))
+        return Pair(str(line), chosen, rejected, tuple(others), None if category is None else str(category))
 
     return read_rows(path, parse, limit=limit, maximum_bad_share=maximum_bad_share, needed="prompt, chosen, rejected")
 
@@ -167,6 +176,11 @@ def _conversation(value: Any, role: str) -> list[Message]:
         if not isinstance(message["role"], str) or not isinstance(message["content"], str):
             raise TypeError("a message needs text in role and content")
     return value
+
+
+def _several(value: Any) -> list[Any]:
+    """A list of texts as it is; one text or one conversation as a list of it."""
+    return value if isinstance(value, list) and value and all(isinstance(part, str) for part in value) else [value]
 
 
 def _until_last_user(value: Any) -> list[Message]:
