@@ -1,14 +1,13 @@
 """Does every layout train the same model? Losses and gradient norms of a layout against those of a single process.
 
-    torchrun --nproc-per-node 2 -m training.pretrain.parity FOLDER
+    torchrun --nproc-per-node 2 -m training.pretrain.parity FOLDER/cases.json
 
-runs, one after the other in the same processes, all cases of this world size that `FOLDER/cases.json` lists, and writes
-`FOLDER/NAME.json` for each. `measure` starts it for every world size that is needed and compares.
+runs, one after the other in the same processes, all cases that the file lists, and writes `FOLDER/NAME.json` for each.
+`measure` starts it for every world size that is needed and compares.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import os
@@ -26,6 +25,9 @@ from millbase.log import get_logger
 
 logger = get_logger(__name__)
 
+CASES_A_LAUNCH = 12
+"""Cases that one set of processes runs, one after the other. Something in Megatron outlives a layout and holds its
+process groups, and gloo has three threads for each."""
 _CHANGES_THE_MODEL = ("model.", "optimizer.")
 """Settings that begin so are for the single process too."""
 STEPS = 10
@@ -102,19 +104,22 @@ class Outcome:
 
 
 def measure(cases: list[Case], folder: Path) -> list[Outcome]:
-    """Run the cases and what they are compared with; `folder` keeps every curve. One launch for each world size."""
+    """Run the cases and what they are compared with; `folder` keeps every curve."""
     references = {case.reference().name: case.reference() for case in cases}
     everything = {**references, **{case.name: case for case in cases}}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cases.json").write_text(json.dumps([asdict(case) for case in everything.values()]), encoding="utf-8")
     for case in everything.values():
         configuration(case)  # raises what is wrong with it
         (folder / f"{case.name}.json").unlink(missing_ok=True)
     for size in sorted({case.world_size for case in everything.values()}):
-        try:
-            torchrun("training.pretrain.parity", size, [str(folder)], folder / f"logs{size}")
-        except StageError as error:
-            logger.error("%s", error)
+        same = [case for case in everything.values() if case.world_size == size]
+        for first in range(0, len(same), CASES_A_LAUNCH):
+            name = f"cases-{size}-{first}"
+            write_json(folder / f"{name}.json", [asdict(case) for case in same[first : first + CASES_A_LAUNCH]])
+            try:
+                torchrun("training.pretrain.parity", size, [str(folder / f"{name}.json")], folder / f"logs-{name}")
+            except StageError as error:
+                logger.error("%s", error)
     return [_compare(case, folder) for case in cases]
 
 
@@ -216,18 +221,17 @@ def main() -> None:
 
     die_with_parent()
     quiet()
-    folder = Path(sys.argv[1])
+    listed = Path(sys.argv[1])
+    folder = listed.parent
     runtime.prepare(threads=1)
     import torch
     import torch.distributed as dist
 
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    cases = [Case(**values) for values in json.loads((folder / "cases.json").read_text(encoding="utf-8"))]
+    cases = [Case(**values) for values in json.loads(listed.read_text(encoding="utf-8"))]
     for case in cases:
-        if case.world_size != ranks:
-            continue
-        # Groups of their own for each case: those of gloo have a thread each, which spins once its peers are gone.
+        # Groups of their own for each case: threads of gloo spin once their peers are gone.
         store = folder / f".store-{os.environ['TORCHELASTIC_RUN_ID']}-{case.name}"
         dist.init_process_group(backend, init_method=f"file://{store.resolve()}", rank=rank, world_size=ranks)
         try:
@@ -239,7 +243,6 @@ def main() -> None:
             os._exit(1)
         if rank == 0:
             write_json(folder / f"{case.name}.json", result)
-        gc.collect()  # the model and the optimizer hold groups
         dist.destroy_process_group()
 
 
