@@ -35,12 +35,12 @@ MEMORY_GOAL = 0.7
 WORDS = 2048
 PHASES = ("generating", "scoring", "updating")
 SETTINGS: dict[str, Any] = {
-    "rollout": 256,
+    "rollout": 128,
     "epochs": 2,
-    "minibatches": 4,
+    "minibatches": 2,
     "micro": 64,
     "new_tokens": 64,
-    "updates": 5,
+    "updates": 3,
     "learning_rate": 1e-7,
     "threads": 1,
 }
