@@ -256,7 +256,7 @@ class Blocks:
         if config.previous or config.previous_scores:
             comparisons += [f"{name} vs previous" for name in scores]
         if config.win_rate:
-            scores.append("win_rate")
+            scores += ["win_rate", "win_rate length_controlled"]
             comparisons.append("win_rate vs reference")
         if config.kl:
             scores += ["kl", "kl per_token"]

@@ -1,7 +1,7 @@
 """How often a judge prefers the model's response to the reference's on the same prompts; a tie is half a win.
 
 Both models respond to every prompt with the same random stream. The judge scores each response alone, so there is no
-order of presentation to be biased by; what can still mislead is length, whose statistics stand beside the win rate.
+order of presentation to be biased by; what can still mislead is length, so a length-controlled rate stands beside it.
 The interval is Wilson's on the per-prompt outcomes, conservative when there are ties.
 """
 
@@ -16,9 +16,11 @@ from evaluation.config import EvaluationConfig, WinRateConfig
 from evaluation.generate import Completion, Sampling
 from evaluation.judges import Judge, outcome
 from evaluation.judges.rule import RuleJudge
+from evaluation.length_control import length_controlled
 from evaluation.records import Prompt, read_prompts
 from evaluation.responses import Responses
 from evaluation.scores import BlockResult, Item, make_comparison, make_score
+from millbase.seeds import derive_seed
 
 if TYPE_CHECKING:
     from training.load import LoadedModel
@@ -64,8 +66,12 @@ def run_win_rate(
     comparison = make_comparison(
         NAME, NAME, "reference", estimate, kind="win_rate", null=EVEN, higher_is_better=True, details=details
     )
+    controlled = length_controlled(
+        outcomes, [len(one.text) for one in ours], [len(one.text) for one in theirs], derive_seed(config.seed, NAME)
+    )
+    fair = make_score(NAME, "length_controlled", controlled, higher_is_better=True, items=None)
     return BlockResult(
-        [score], [comparison], {path: items}, skipped={block.prompts: prompts.skipped} if prompts.skipped else {}
+        [score, fair], [comparison], {path: items}, skipped={block.prompts: prompts.skipped} if prompts.skipped else {}
     )
 
 

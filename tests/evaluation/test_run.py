@@ -57,6 +57,7 @@ def test_scores_have_the_agreed_shape(scores_of_a: Path) -> None:
         ("prose", "bits_per_byte"),
         ("prose", "word_perplexity"),
         ("win_rate", "win_rate"),
+        ("win_rate", "length_controlled"),
         ("kl", "kl"),
         ("kl", "per_token"),
     }
