@@ -143,7 +143,7 @@ def prune(checkpoints: Path, keep: int, keep_every: int | None = None) -> None:
     """Delete all but the newest `keep` checkpoints and multiples of `keep_every`, and what interrupted saves left."""
     for directory in complete_checkpoints(checkpoints, verify=False)[:-keep]:
         if keep_every is None or step_of(directory) % keep_every:
-            shutil.rmtree(directory, ignore_errors=True)
+            _delete(directory)
     for directory in checkpoints.glob(f".{_PREFIX}*"):
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -157,7 +157,15 @@ def delete_after(checkpoints: Path, step: int) -> None:
     """Delete the checkpoints of more than `step` steps: a run that went back trains those steps otherwise."""
     for directory in complete_checkpoints(checkpoints, verify=False):
         if step_of(directory) > step:
-            shutil.rmtree(directory, ignore_errors=True)
+            _delete(directory)
+
+
+def _delete(directory: Path) -> None:
+    """Delete a checkpoint. It loses its name first: killed half-way, it must not pass for a checkpoint."""
+    dying = directory.parent / f".{directory.name}.deleted"
+    shutil.rmtree(dying, ignore_errors=True)
+    os.rename(directory, dying)
+    shutil.rmtree(dying, ignore_errors=True)
 
 
 _SAFE_GLOBALS = {

@@ -18,10 +18,10 @@ from millbase.artifacts import Manifest as TokensManifest
 from millbase.errors import ArtifactError, StageError
 from millbase.log import get_logger
 from training.load import tokenizer_digest
-from training.pretrain.checkpoint import STATE, RunState, complete_checkpoints, latest_checkpoint
+from training.pretrain.checkpoint import STATE, RunState, complete_checkpoints, latest_checkpoint, step_of
 from training.pretrain.config import PretrainConfig
 from training.pretrain.data_config import PastStage
-from training.pretrain.rewinding import REWINDS, all_skips, fits
+from training.pretrain.rewinding import REWINDS, all_skips, usable
 from training.pretrain.sources import TrainingOrder
 
 logger = get_logger(__name__)
@@ -147,18 +147,17 @@ def set_aside(config: PretrainConfig, tokens: TokensManifest, out: Path, digests
             f"to build on it {way_out}"
         )
     skips, order = all_skips(config, work / "scratch"), TrainingOrder(config)
-    states = [RunState.read(directory) for directory in found]
-    usable = [state.step for state in states if fits(state, skips, order)]
-    if not usable:
+    steps = [step_of(directory) for directory in found]
+    fitting = [step_of(directory) for directory in found if usable(directory, skips, order)]
+    if not fitting:
         raise StageError(
-            f"{str(out)!r} has an unfinished run whose first checkpoint, of step {states[0].step}, comes after what "
-            f"changed in data.sources, data.schedule or skip_steps; set them as they were before sequence "
-            f"{states[0].sequences}, or {way_out}"
+            f"{str(out)!r} has an unfinished run whose first checkpoint, of step {steps[0]}, comes after what changed "
+            f"in data.sources, data.schedule or skip_steps; set them as they were before that step, or {way_out}"
         )
-    if usable[-1] < states[-1].step:
+    if fitting[-1] < steps[-1]:
         logger.warning(
             "data.sources, data.schedule or skip_steps changed before step %d: going back to step %d",
-            states[-1].step, usable[-1],
+            steps[-1], fitting[-1],
         )  # fmt: skip
     if (previous["config"], previous.get("digests")) != (config.to_dict(), digests):
         aside = _aside(out)

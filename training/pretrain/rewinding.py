@@ -10,12 +10,15 @@ from typing import Any
 import torch.distributed as dist
 
 from millbase.atomic import write_json
-from millbase.errors import StageError
+from millbase.errors import ArtifactError, StageError
+from millbase.log import get_logger
 from training.pretrain.checkpoint import RunState, complete_checkpoints, delete_after, latest_checkpoint, step_of
 from training.pretrain.config import PretrainConfig
 from training.pretrain.data_config import step_range
 from training.pretrain.guards import clipped
 from training.pretrain.saving import damage
+
+logger = get_logger(__name__)
 
 REWINDS = "rewinds.json"
 """In scratch/: the steps that rewinds of this run pass over, as `[[first, after], ...]` in the order they came."""
@@ -37,6 +40,15 @@ def all_skips(config: PretrainConfig, scratch: Path) -> list[range]:
 def fits(state: RunState, skips: list[range], order: Any) -> bool:
     """True when the steps of a checkpoint took the sequences that are wanted now. `order`: a TrainingOrder."""
     return clipped(skips, state.step) == state.passed_over and bool(order.past(state.sequences) == state.order)
+
+
+def usable(directory: Path, skips: list[range], order: Any) -> bool:
+    """True when a checkpoint says where it stands and `fits`; one that does not say so is named in a warning."""
+    try:
+        return fits(RunState.read(directory), skips, order)
+    except ArtifactError as error:
+        logger.warning("%s", error)
+        return False
 
 
 @dataclass(frozen=True)

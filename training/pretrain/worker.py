@@ -30,7 +30,7 @@ from training.pretrain import runtime
 from training.pretrain.checkpoint import RunState, check_safe, delete_after, latest_checkpoint, step_directory
 from training.pretrain.config import PretrainConfig
 from training.pretrain.heartbeat import Heartbeat
-from training.pretrain.rewinding import all_skips, fits
+from training.pretrain.rewinding import all_skips, usable
 
 logger = get_logger(__name__)
 
@@ -167,7 +167,7 @@ def resume(
     from training.pretrain.saving import damage
 
     skips = all_skips(config, checkpoints.parent)
-    newest = latest_checkpoint(checkpoints, lambda directory: fits(RunState.read(directory), skips, order), damage)
+    newest = latest_checkpoint(checkpoints, lambda directory: usable(directory, skips, order), damage)
     source = newest or (Path(resume_from) if resume_from else None)
     if source is None:
         return state

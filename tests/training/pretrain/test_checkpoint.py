@@ -111,6 +111,17 @@ def test_the_damaged_file_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert checkpoint.latest_checkpoint(tmp_path, lambda directory: directory == second) is None
 
 
+def test_a_deletion_that_was_killed_leaves_no_half_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (5, 10, 15):
+        make(tmp_path, step)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)  # killed before anything is deleted
+        checkpoint.prune(tmp_path, keep=1)
+    assert [p.name[-2:] for p in checkpoint.complete_checkpoints(tmp_path)] == ["15"]
+    checkpoint.prune(tmp_path, keep=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["step_00000015"]
+
+
 def test_every_nth_is_kept_beside_the_newest(tmp_path: Path) -> None:
     for step in (5, 10, 15, 20, 25):
         make(tmp_path, step)
