@@ -20,6 +20,7 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from evaluation.adapter import CheckpointLM
 from evaluation.config import TasksConfig
 from evaluation.generate import stop_token_ids
 from evaluation.loglikelihood import document_start_id
-from evaluation.task_files import PreparedTask, prepare_tasks, quiet
+from evaluation.task_files import PreparedTask, compiled_once, prepare_tasks, quiet
 from training.load import LoadedModel
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -163,10 +164,10 @@ def backends(loaded: LoadedModel, batch_size: int) -> tuple[Any, Any]:
 
 
 def run(lm: Any, task: PreparedTask) -> tuple[Any, float, float]:
-    """lm-eval's report, the seconds it took and the processor's seconds."""
+    """lm-eval's report, the seconds it took and the processor's seconds; ours as `evaluation.tasks` runs it."""
     task.task.set_fewshot_seed(0)
     started, started_cpu = time.perf_counter(), time.process_time()
-    with quiet():
+    with quiet(), compiled_once() if isinstance(lm, CheckpointLM) else nullcontext():
         report = evaluate(
             lm=lm, task_dict={"tasks": {task.name: task.task}, "groups": {}, "group_map": {}}, bootstrap_iters=0
         )

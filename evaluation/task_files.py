@@ -15,7 +15,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import datasets
 import jinja2
 import jinja2.meta
 import lm_eval.api.task
+import lm_eval.utils
 from lm_eval.api.group import Group
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.config.task import TaskConfig
@@ -83,6 +84,18 @@ def quiet() -> Iterator[None]:
         logging.getLogger("lm_eval").setLevel(level)
         if enabled:
             datasets.enable_progress_bars()
+
+
+@contextmanager
+def compiled_once() -> Iterator[None]:
+    """Compile each prompt template once: lm-eval compiles it again for every document and field."""
+    environment = lm_eval.utils.env
+    original = environment.from_string
+    environment.from_string = cache(original)
+    try:
+        yield
+    finally:
+        environment.from_string = original
 
 
 def prepare_tasks(config: TasksConfig, *, cache: Path, seed: int, maximum_bad_share: float) -> list[PreparedTask]:

@@ -24,7 +24,7 @@ from evaluation.cache import AnswerCache
 from evaluation.engines.base import Engine
 from evaluation.scores import BlockResult, Item, Score, make_score
 from evaluation.statistics import Estimate
-from evaluation.task_files import PreparedTask, first_line, quiet
+from evaluation.task_files import PreparedTask, compiled_once, first_line, quiet
 from millbase.atomic import write_json
 from millbase.errors import ConfigError, StageError, UserError
 from millbase.log import get_logger
@@ -104,7 +104,7 @@ def _samples(lm: AnyLM, prepared: PreparedTask, seed: int) -> list[dict[str, Any
     """lm-eval's record of each document (and filter)."""
     prepared.task.set_fewshot_seed(seed)  # two models must see the same examples
     try:
-        with quiet():
+        with quiet(), compiled_once():
             report = lm_eval_evaluate(
                 lm=lm,
                 task_dict={"tasks": {prepared.name: prepared.task}, "groups": {}, "group_map": {}},

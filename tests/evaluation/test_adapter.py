@@ -11,7 +11,7 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from evaluation.adapter import CheckpointLM
+from evaluation.adapter import CheckpointLM, generation_settings
 from evaluation.config import TasksConfig
 from evaluation.generate import Sampling, stop_token_ids
 from evaluation.loglikelihood import document_start_id, rolling_windows, score_continuations
@@ -112,8 +112,10 @@ def test_settings_that_would_be_ignored_are_refused(loaded: LoadedModel) -> None
     request = Instance("generate_until", {}, ("Hello", {"until": ["x"], "max_gen_toks": 4, "num_beams": 4}), 0)
     with pytest.raises(ConfigError, match="num_beams"):
         adapter.generate_until([request])
-    assert adapter._settings({"do_sample": True, "top_p": 0.9, "max_new_tokens": 7})[1:] == (7, Sampling(1.0, 0.9, 0))
-    assert adapter._settings({"temperature": 0.5, "do_sample": False, "until": "x"}) == (("x",), 256, Sampling())
+    sampled = generation_settings({"do_sample": True, "top_p": 0.9, "max_new_tokens": 7}, 256)
+    assert sampled[1:] == (7, Sampling(1.0, 0.9, 0))
+    greedy = generation_settings({"temperature": 0.5, "do_sample": False, "until": "x"}, 256)
+    assert greedy == (("x",), 256, Sampling())
 
 
 def test_sampled_requests_are_reproducible(loaded: LoadedModel) -> None:
