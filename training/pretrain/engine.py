@@ -16,6 +16,7 @@ from megatron.core.dist_checkpointing.strategies.torch import TorchDistSaveShard
 from megatron.core.pipeline_parallel.schedules import get_forward_backward_func
 from megatron.core.tensor_parallel.mappings import gather_from_tensor_model_parallel_region
 
+from millbase.errors import StageError
 from training.pretrain.config import PretrainConfig
 from training.pretrain.data import Batch
 from training.pretrain.model import build_model
@@ -182,7 +183,16 @@ class Engine:
     @torch.no_grad()
     def load(self, directory: Path) -> None:
         """Read weights and optimizer state, saved on any layout; all ranks together."""
-        state = dist_checkpointing.load(self._sharded(loading=True), str(directory))
+        wanted = self._sharded(loading=True)
+        plain = [_plain(part) for part in _parts(wanted["optimizer"])]
+        try:
+            state = dist_checkpointing.load(wanted, str(directory))
+        except (KeyError, ValueError) as error:
+            raise StageError(
+                f"{directory}: its optimizer state does not fit ({str(error)[:80]}...); set parallel.zero, and with zero "
+                "0 parallel.expert, as they were when it was saved"
+            ) from error
+        _regroup(state["optimizer"], plain)
         for name, chunk in self._named_chunks():
             missing, unexpected = chunk.load_state_dict(state[name], strict=False)
             missing = [key for key in missing if not key.endswith(_EXTRA)]
@@ -205,3 +215,51 @@ class Engine:
             models[name] = {key: value for key, value in state.items() if not key.endswith(_EXTRA)}
         optimizer = self.optimizer.sharded_state_dict(models, is_loading=loading, metadata=self._metadata)
         return {**models, "optimizer": optimizer}
+
+
+def _parts(state: dict[Any, Any]) -> list[dict[str, Any]]:
+    """The states of the optimizers in a chain; a chain of one is saved without a number."""
+    numbers = sorted(key for key in state if isinstance(key, int))
+    return [state[number] for number in numbers] or [state]
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """What an optimizer's state holds beside tensors: its parameter groups and names of formats."""
+    values = {key: value for key, value in state.items() if value is None or isinstance(value, str | int | float)}
+    return values | {
+        "groups": [dict(group) for group in _inner(state)["param_groups"]],
+        "wrapped": "optimizer" in state,
+    }
+
+
+def _inner(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of the optimizer inside; without main weights and sharding it is not wrapped."""
+    inner: dict[str, Any] = state.get("optimizer", state)
+    return inner
+
+
+def _regroup(state: dict[Any, Any], plain: list[dict[str, Any]]) -> None:
+    """Make a loaded optimizer state fit this layout's chain of optimizers, of which `plain` has `_plain` of each.
+
+    Experts that are split over ranks have an optimizer of their own, others have not. Tensors were loaded by name and
+    are in their places; the groups, with the count of steps, are where the saved layout had them.
+    """
+    numbers = [key for key in state if isinstance(key, int)]
+    places = [state, *(state[number] for number in numbers)]
+    saved = next(place for place in places if "param_groups" in _inner(place))
+    first = _inner(saved)["param_groups"][0]
+    targets = [state] if len(plain) == 1 else [state.setdefault(number, {}) for number in range(len(plain))]
+    for target, own in zip(targets, plain, strict=True):
+        inner = target.setdefault("optimizer", {}) if own["wrapped"] else target
+        if len(inner.get("param_groups", [])) != len(own["groups"]):
+            if not own["wrapped"]:
+                raise StageError(
+                    "a checkpoint of parallel.zero 0 can be continued with experts split as they were only; set "
+                    "parallel.expert as it was, or train with parallel.zero 1"
+                )
+            steps = {"step": first["step"]} if "step" in first else {}
+            inner["param_groups"] = [group | steps for group in own["groups"]]
+        for key in own.keys() - {"groups", "wrapped"}:
+            target.setdefault(key, own[key])
+    for name in numbers if len(plain) == 1 else [key for key in state if not isinstance(key, int)]:
+        del state[name]
