@@ -189,8 +189,8 @@ class Engine:
             state = dist_checkpointing.load(wanted, str(directory))
         except (KeyError, ValueError) as error:
             raise StageError(
-                f"{directory}: its optimizer state does not fit ({str(error)[:80]}...); set parallel.zero, and with zero "
-                "0 parallel.expert, as they were when it was saved"
+                f"{directory}: its optimizer state does not fit ({str(error)[:80]}...); set parallel.zero, and with "
+                "zero 0 parallel.expert, as they were when it was saved"
             ) from error
         _regroup(state["optimizer"], plain)
         for name, chunk in self._named_chunks():
