@@ -24,7 +24,7 @@ SETTINGS: dict[str, Any] = {
     "max_new_tokens": MAX_NEW_TOKENS,
     "device": "cpu",
 }
-"""Not tuned yet. On tuning problems, a policy rate of 4e-4 with four minibatches lowered sampled accuracy (docs/log.md)."""
+"""Not tuned yet: on tuning problems a policy rate of 4e-4 with four minibatches lowered accuracy (docs/log.md)."""
 
 
 def run(start: Path, seed: int, work: Path, quick: bool) -> dict[str, float]:
