@@ -245,7 +245,10 @@ def prepare(model: Any, gradient_checkpointing: bool) -> Any:
 def recompute_only_with_gradients(model: Any) -> None:
     """Where activations are recomputed, training mode for passes with gradients only: in training mode transformers
     drops the key-value cache, with no more than a warning, and sampling would see one token of context."""
-    if any(getattr(module, "gradient_checkpointing", False) for module in model.children()) and model.training != torch.is_grad_enabled():
+    if (
+        any(getattr(module, "gradient_checkpointing", False) for module in model.children())
+        and model.training != torch.is_grad_enabled()
+    ):
         model.train(torch.is_grad_enabled())
 
 
