@@ -15,6 +15,7 @@ from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.strategies.torch import TorchDistSaveShardedStrategy
 from megatron.core.pipeline_parallel.schedules import get_forward_backward_func
 from megatron.core.tensor_parallel.mappings import gather_from_tensor_model_parallel_region
+from torch.distributed.checkpoint.api import CheckpointException
 
 from millbase.errors import StageError
 from training.pretrain.config import PretrainConfig
@@ -187,7 +188,7 @@ class Engine:
         plain = [_plain(part) for part in _parts(wanted["optimizer"])]
         try:
             state = dist_checkpointing.load(wanted, str(directory))
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, CheckpointException) as error:
             raise StageError(
                 f"{directory}: its optimizer state does not fit ({str(error)[:80]}...); set parallel.zero, and with "
                 "zero 0 parallel.expert, as they were when it was saved"
