@@ -4,7 +4,6 @@ The command line prints them as ``error: ...`` without a traceback and exits wit
 invariants of our own are plain assertions, and do show a traceback.
 """
 
-
 EXIT_INTERRUPTED = 75
 """sysexits.h EX_TEMPFAIL: a scheduler may start the same command again."""
 
@@ -30,7 +29,7 @@ class Submitted(UserError):  # noqa: N818 - it is none
 
 
 class Interrupted(UserError):  # noqa: N818 - it is none
-    """Work that was stopped on request with all saved: the same command continues it. Exit status `EXIT_INTERRUPTED`."""
+    """Work that was stopped on request, all of it saved: the same command continues it (`EXIT_INTERRUPTED`)."""
 
 
 class StageError(UserError):
