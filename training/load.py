@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,6 @@ from millbase.errors import InputError
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from training.pretrain.models.inference import MegatronModel
 
 MANIFEST = "manifest.json"
 MODEL_KINDS = ("checkpoint",)
@@ -119,27 +116,6 @@ def load_model(path: str | Path, dtype: str = "float32", device: str | torch.dev
 
     model, tokenizer, folder, digest = _load(AutoModelForCausalLM, path, MODEL_KINDS, dtype, device)
     return LoadedModel(model=model, tokenizer=tokenizer, path=folder, digest=digest, max_length=_max_length(model))
-
-
-def load_megatron(
-    path: str | Path, tensor: int = 1, pipeline: int = 1, dtype: str | None = None, threads: int = 1
-) -> MegatronModel:
-    """Load a model into Megatron without exporting it; `.logits(input_ids)` as of `load_model`'s.
-
-    Args:
-        path: a `checkpoint` artifact (its `megatron/` folder is read), a checkpoint of an unfinished run, or a Hugging
-            Face folder; the layout that wrote it does not matter.
-        tensor, pipeline: the layout to build; over 1, torchrun must have started that many processes.
-        dtype: `float32` or `bfloat16`; default as stored.
-        threads: CPU threads of each process.
-
-    Raises as `load_model`, and InputError when the number of processes is another.
-    """
-    from training.pretrain.models.inference import MegatronModel
-    from training.pretrain.models.source import find_model
-
-    source = find_model(path, verify=os.environ.get("RANK", "0") == "0")
-    return MegatronModel(source, tensor, pipeline, dtype, threads)
 
 
 def load_reward_model(

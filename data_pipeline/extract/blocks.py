@@ -4,9 +4,9 @@ One pass cuts the page into blocks (`native/src/html_parse.cpp`). Each is descri
 words of its class names, what it lies in, its neighbours, the page. A linear model turns words into scores, a forest of
 regression trees judges each block, and a second forest judges again, knowing what the first said of the surroundings.
 From the probabilities follows the threshold that maximises the expected F1 of words on this page (as Ye, Chai, Lee and
-Chieu 2012, "Optimizing F-measures: a tale of two approaches"), over the chance that the scores of the whole page are
-too high or too low; it is lower where the model is unsure of a whole page. Long blocks that repeat what better ones say
-are left out: hidden copies of the article, quotations in full, the text once more for printing.
+Chieu 2012, "Optimizing F-measures: a tale of two approaches"); it is lower where the model is unsure of a whole page.
+Long blocks that repeat what better ones say are left out: hidden copies of the article, quotations in full, the text
+once more for printing.
 
 Without the extension, `reference/` computes the same in plain Python, some fifty times slower. The model is trained by
 `train.py` and lies beside this file.
@@ -47,10 +47,16 @@ def make_model(arrays: dict[str, Any], max_tags: int, max_blocks: int, native: b
         (*(arrays[f"{forest}_{name}"] for name in _FOREST), float(arrays[f"{forest}_baseline"]))
         for forest in ("first", "second")
     )
-    low, spread = (float(arrays[name]) for name in ("low", "spread"))
     made = _native_model() if native else None
     return (made or PythonModel)(
-        arrays["keys"], arrays["weights"], first, second, arrays["probabilities"], low, spread, max_tags, max_blocks
+        arrays["keys"],
+        arrays["weights"],
+        first,
+        second,
+        arrays["probabilities"],
+        float(arrays["low"]),
+        max_tags,
+        max_blocks,
     )
 
 

@@ -2,10 +2,8 @@
 
 A block of four words or more belongs if three in five of its runs of three words occur in the gold text. Shorter ones
 belong if they are a line of it, or two or three words that stand there beside an accepted neighbour. Where a page
-holds more copies of a block than the gold text does, those in the company of accepted blocks are taken. Cells of tables
-and other pieces too short to tell belong if together with their neighbours they are five words that stand so in the
-gold text. A long block that repeats what other blocks have already given goes. The text of the blocks so chosen
-reaches a word-F1 of .97 to 1.0 with the gold texts.
+holds more copies of a block than the gold text does, those in the company of accepted blocks are taken. The text of the
+blocks so chosen reaches a word-F1 of .96 to 1.0 with the gold texts.
 """
 
 from __future__ import annotations
@@ -20,8 +18,6 @@ _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]|[^\W\u3040-\u30f
 _MIN_RUNS = 0.6
 _MAX_PLACES = 60
 _COMPARED = 8
-_ROW = 5
-_LONG, _RUN, _REPEATED = 12, 4, 0.8  # words of a long block, words of a run, share of its runs that make it a copy
 
 
 def block_labels(texts: list[str], gold: str) -> NDArray[np.bool_]:
@@ -40,9 +36,7 @@ class _Aligner:
     def labels(self) -> NDArray[np.bool_]:
         self._accept_long()
         self._accept_short()
-        self._accept_rows()
         self._drop_copies()
-        self._drop_repeated()
         return self.kept
 
     def _accept_long(self) -> None:
@@ -73,34 +67,6 @@ class _Aligner:
         for i, places in accepted:
             self.kept[i], self.places[i] = True, places
 
-    def _accept_rows(self) -> None:
-        """Short blocks all of whose words lie in runs of `_ROW` words, over block ends, that the gold text holds."""
-        starts: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for place, run in enumerate(_runs(self.gold, _ROW)):
-            starts[run].append(place)
-        page = [word for words in self.words for word in words]
-        found: dict[int, list[int]] = {}  # word of the page: where it stands in the gold text
-        for first, run in enumerate(_runs(page, _ROW)):
-            for k in range(_ROW if run in starts else 0):
-                found.setdefault(first + k, [place + k for place in starts[run][:6]])
-        first = 0
-        for i, words in enumerate(self.words):
-            last = first + len(words)
-            if 0 < len(words) < 4 and not self.kept[i] and all(k in found for k in range(first, last)):
-                self.kept[i], self.places[i] = True, found[first]
-            first = last
-
-    def _drop_repeated(self) -> None:
-        """Long blocks whose runs of words the blocks before them have used up, so often as the gold text has them."""
-        left = Counter(_runs(self.gold, _RUN))
-        for i in np.flatnonzero(self.kept):
-            known = [run for run in _runs(self.words[i], _RUN) if run in left]
-            used = sum(left[run] <= 0 for run in known)
-            if len(self.words[i]) >= _LONG and known and used >= _REPEATED * len(known):
-                self.kept[i] = False
-            else:
-                left.subtract(known)
-
     def _drop_copies(self) -> None:
         text = f" {' '.join(self.gold)} "
         copies: dict[str, list[int]] = defaultdict(list)
@@ -121,10 +87,6 @@ class _Aligner:
                 pairs = ((a, b) for a in places[:_COMPARED] for b in self.places[j][:_COMPARED])
                 count += any(abs(a - b) < limit for a, b in pairs)
         return count
-
-
-def _runs(words: list[str], size: int) -> list[tuple[str, ...]]:
-    return [tuple(words[k : k + size]) for k in range(len(words) - size + 1)]
 
 
 def _tokens(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from data_pipeline.extract.clean import clean_text
 from data_pipeline.extract.config import ExtractConfig
 from data_pipeline.extract.metadata import stated
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_TEXT = (
     *("script", "style", "noscript", "template", "svg", "iframe", "nav", "header", "footer", "aside", "form"),
     *("button", "select", "option", "textarea", "dialog"),
@@ -55,6 +57,8 @@ def extract_text(html: str, config: ExtractConfig) -> tuple[str, str | None]:
 
 
 def _engine(html: str, config: ExtractConfig) -> str:
+    # No decoder of ours gives half a surrogate pair, but callers may; the engines' own encoding would stop at it.
+    html = html.encode("utf-8", "replace").decode("utf-8") if _SURROGATE.search(html) else html
     if config.engine == "trafilatura":
         return _trafilatura()(html)
     tree = HTMLTree.parse(html)

@@ -196,8 +196,7 @@ def _decision() -> Arrays:
     scores = np.linspace(-8, 8, 65)
     return {
         "probabilities": (1 / (1 + np.exp(-scores))).astype(np.float32),
-        "low": np.float64(0.05),  # chosen by cross-validation, as are all settings here
-        "spread": np.float64(2.0),
+        "low": np.float64(0.1),  # chosen by cross-validation, as are all settings here
     }
 
 

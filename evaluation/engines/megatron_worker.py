@@ -21,7 +21,7 @@ import torch.distributed as dist
 from evaluation.loglikelihood import scored_positions
 from millbase.errors import UserError
 from millbase.process import die_with_parent, keep_freed_memory
-from training.load import load_megatron
+from training.megatron import load_megatron
 
 
 def main() -> None:

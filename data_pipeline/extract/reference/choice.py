@@ -14,15 +14,14 @@ from data_pipeline.extract.reference.tags import FNV, fnv
 
 _LONG, _RUN, _REPEAT_WORDS, _REPEATED = 12, 4, 2000, 0.8
 _MONOTONE = 0.6
-_WEIGHTS = (0.25, 0.5, 0.25)
 
 
 class Decision:
     """The blocks that maximise the expected F1 of words, without those that repeat better ones."""
 
-    def __init__(self, probabilities: NDArray[np.float32], low: float, spread: float) -> None:
+    def __init__(self, probabilities: NDArray[np.float32], low: float) -> None:
         self.probabilities = probabilities.astype(np.float64).tolist()
-        self.low, self.shifts = low, (-spread, 0.0, spread)
+        self.low = low
 
     def probability(self, score: float) -> float:
         """The chance that a block of this score is main text."""
@@ -35,19 +34,15 @@ class Decision:
         """True for each block that is taken."""
         ranked, copies = self._ranked(page, a, scores)
         words = [t.words for t in a.stats]
-        wanted, hits = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
+        wanted = 0.0
         for i, score in enumerate(scores):
             if i not in copies:
-                for s, shift in enumerate(self.shifts):
-                    wanted[s] += self.probability(score + shift) * words[i]
-        taken, best, chosen = 0.0, -1.0, 0
+                wanted += self.probability(score) * words[i]
+        taken, hits, best, chosen = 0.0, 0.0, -1.0, 0
         for k, i in enumerate(ranked):
             taken += words[i]
-            f1 = 0.0
-            for s, shift in enumerate(self.shifts):
-                hits[s] += self.probability(scores[i] + shift) * words[i]
-                if taken + wanted[s] > 0:
-                    f1 += _WEIGHTS[s] * (2 * hits[s] / (taken + wanted[s]))
+            hits += self.probability(scores[i]) * words[i]
+            f1 = 2 * hits / (taken + wanted) if taken + wanted > 0 else 0.0
             if f1 > best:
                 best, chosen = f1, k + 1
         kept = set(ranked[:chosen])

@@ -48,13 +48,12 @@ class PythonModel:
         second: ForestArrays,
         probabilities: NDArray[np.float32],
         low: float,
-        spread: float,
         max_tags: int,
         max_blocks: int,
     ) -> None:
         self.weights = dict(zip(keys.tolist(), weights.astype(np.float64).tolist()))
         self.first, self.second = _Forest(first), _Forest(second)
-        self.decision = Decision(probabilities, low, spread)
+        self.decision = Decision(probabilities, low)
         self.max_tags, self.max_blocks = max_tags, max_blocks
 
     def blocks(self, html: str) -> dict[str, Any]:

@@ -102,13 +102,12 @@ py::dict stated(const py::str& html, const Page& page) {
 }  // namespace
 
 HtmlModel::HtmlModel(py::array_t<uint32_t> keys, py::array_t<float> weights, const ForestArrays& first,
-                     const ForestArrays& second, py::array_t<float> probabilities, double low, double spread,
+                     const ForestArrays& second, py::array_t<float> probabilities, double low,
                      size_t max_tags, size_t max_blocks)
     : first_(forest(first)), second_(forest(second)) {
     for (py::ssize_t i = 0; i < keys.size(); ++i) weights_[keys.at(i)] = weights.at(i);
     for (py::ssize_t i = 0; i < probabilities.size(); ++i) decision_.probabilities.push_back(probabilities.at(i));
     decision_.low = low;
-    decision_.spread = spread;
     limits_.tags = max_tags;
     limits_.blocks = max_blocks;
 }
@@ -165,7 +164,7 @@ void bind(py::module_& module) {
     });
     py::class_<HtmlModel>(module, "HtmlModel")
         .def(py::init<py::array_t<uint32_t>, py::array_t<float>, const ForestArrays&, const ForestArrays&,
-                      py::array_t<float>, double, double, size_t, size_t>())
+                      py::array_t<float>, double, size_t, size_t>())
         .def("extract", &HtmlModel::extract)
         .def("facts", &HtmlModel::facts)
         .def("blocks", &HtmlModel::blocks);

@@ -15,7 +15,7 @@ using ForestArrays = std::tuple<pybind11::array_t<int32_t>, pybind11::array_t<fl
 class HtmlModel {
    public:
     HtmlModel(pybind11::array_t<uint32_t> keys, pybind11::array_t<float> weights, const ForestArrays& first,
-              const ForestArrays& second, pybind11::array_t<float> probabilities, double low, double spread,
+              const ForestArrays& second, pybind11::array_t<float> probabilities, double low,
               size_t max_tags, size_t max_blocks);
     pybind11::dict extract(pybind11::str html) const;
     pybind11::dict facts(pybind11::str html) const;  // what the page states about itself, without its text

@@ -12,7 +12,6 @@ constexpr size_t LONG = 12, RUN = 4, REPEAT_WORDS = 2000;
 constexpr double REPEATED = 0.8;  // share of its runs of words that makes a long block a copy
 // Share of the words in long blocks that are alike three times or more, in a page that repeats itself.
 constexpr double MONOTONE = 0.6;
-constexpr double WEIGHTS[3] = {0.25, 0.5, 0.25};
 
 // What the better blocks of a page have said, as runs of four words.
 class Said {
@@ -62,7 +61,6 @@ double Decision::probability(double score) const {
 std::vector<bool> Decision::choose(const Page& page, const Analysis& analysis,
                                    const std::vector<double>& scores) const {
     const size_t n = scores.size();
-    const double shifts[3] = {-spread, 0, spread};
     std::vector<size_t> order(n);
     std::iota(order.begin(), order.end(), size_t{0});
     std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
@@ -78,19 +76,15 @@ std::vector<bool> Decision::choose(const Page& page, const Analysis& analysis,
                                monotone && copies[analysis.stats[i].hash] >= 3);
         if (!copy[i]) ranked.push_back(i);
     }
-    double wanted[3] = {0, 0, 0}, hits[3] = {0, 0, 0}, taken = 0, best = -1;
+    double wanted = 0, hits = 0, taken = 0, best = -1;
     for (size_t i = 0; i < n; ++i)
-        for (int s = 0; s < 3 && !copy[i]; ++s)
-            wanted[s] += probability(scores[i] + shifts[s]) * analysis.stats[i].words;
+        if (!copy[i]) wanted += probability(scores[i]) * analysis.stats[i].words;
     size_t count = 0;
     for (size_t k = 0; k < ranked.size(); ++k) {
         const size_t i = ranked[k];
         taken += analysis.stats[i].words;
-        double f1 = 0;
-        for (int s = 0; s < 3; ++s) {
-            hits[s] += probability(scores[i] + shifts[s]) * analysis.stats[i].words;
-            if (taken + wanted[s] > 0) f1 += WEIGHTS[s] * (2 * hits[s] / (taken + wanted[s]));
-        }
+        hits += probability(scores[i]) * analysis.stats[i].words;
+        const double f1 = taken + wanted > 0 ? 2 * hits / (taken + wanted) : 0;
         if (f1 > best) {
             best = f1;
             count = k + 1;

@@ -8,7 +8,6 @@ namespace llmill::html {
 struct Decision {
     std::vector<float> probabilities;  // at scores -8, -7.75, ... 8
     double low = 0.1;                  // blocks less probable are not looked at
-    double spread = 0;                 // how far the scores of a whole page may be off together
 
     double probability(double score) const;
     // The blocks that maximise the expected F1 of words, without those that repeat better ones.

@@ -58,7 +58,8 @@ def enter_tree(place: str, readable: Sequence[str], disk_bytes: int, owner: int 
     who = "" if owner is None else f",uid={owner},gid={owner}"
     size = f"size={max(4096, disk_bytes)},nr_inodes={INODES},mode=700{who}"
     _mount("tmpfs", place + BOX, "tmpfs", _NOSUID | _NODEV, size)
-    os.symlink(BOX, place + "/tmp")
+    if not os.path.lexists(place + "/tmp"):  # a path that is shown may lie below it
+        os.symlink(BOX, place + "/tmp")
     _mount("none", place, None, _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV)
     os.chdir(place)
     if _libc.syscall(table()["pivot_root"], b".", b"."):

@@ -85,9 +85,12 @@ def command(config: SandboxConfig, mechanism: Mechanism, bwrap: str | None, fds:
     own = [package / "__init__.py", package / "verify/__init__.py", package / "verify/confined"]
     outer = [bwrap, "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--die-with-parent"]
     outer += ["--cap-drop", "ALL"]
-    for path in dict.fromkeys([*readable_paths(config), python(), os.path.realpath(python()), *map(str, own)]):
+    shown = list(dict.fromkeys([*readable_paths(config), python(), os.path.realpath(python()), *map(str, own)]))
+    for path in shown:
         outer += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind", path, path]
     for path in ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"):
         outer += ["--dev-bind", path, path]
-    outer += ["--size", str(max(4096, config.disk_bytes)), "--tmpfs", "/box", "--symlink", "/box", "/tmp"]
+    outer += ["--size", str(max(4096, config.disk_bytes)), "--tmpfs", "/box"]
+    if not any(path.startswith("/tmp/") for path in shown):
+        outer += ["--symlink", "/box", "/tmp"]
     return [*outer, "--remount-ro", "/", "--chdir", "/box", "--", *inner]

@@ -100,7 +100,7 @@ def test_a_second_copy_of_the_article_is_left_out() -> None:
 
 
 def test_short_blocks_may_repeat_and_long_ones_not() -> None:
-    decision = Decision(np.linspace(0, 1, 65, dtype=np.float32), low=0.05, spread=2.0)
+    decision = Decision(np.linspace(0, 1, 65, dtype=np.float32), low=0.05)
     refrain, place = "<p>And the river runs down to the sea.</p>", f"<p>{PLACES[0]}</p>"
     page = Parser((refrain + place) * 2 + refrain, 100, 100).run()
     assert decision.choose(page, analyse(page), [3.0] * 5) == [True, True, True, False, True]

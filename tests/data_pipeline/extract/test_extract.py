@@ -114,3 +114,12 @@ def test_reading_and_extraction_of_one_file(warc, tmp_path: Path) -> None:
     documents = list(Extractor(ExtractConfig(), log).run(reader.run()))
     assert len(documents) == 3 and [row["reason"] for row in log.rows] == ["empty"] and reader.read == 4
     assert all("html" not in document.metadata for document in documents)
+
+
+@pytest.mark.parametrize("engine", ["blocks", "resiliparse", "trafilatura"])
+def test_half_a_surrogate_pair_stops_no_engine(engine: str) -> None:
+    sentences = " ".join(f"In the year {year} the river rose above its banks once more." for year in range(1900, 1940))
+    html = f"<html><body><article><h1>The river</h1><p>{sentences}\ud800</p></article></body></html>"
+    page = extract_page(html, ExtractConfig(engine=engine))
+    assert "above its banks" in page.text
+    page.text.encode("utf-8")

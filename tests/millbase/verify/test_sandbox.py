@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from millbase.errors import ConfigError, InputError
@@ -132,6 +136,20 @@ def test_packages_can_be_lent(sandbox: SandboxConfig) -> None:
     assert "No module named" in run_program("import numpy", sandbox).stderr
     with pytest.raises(InputError, match="not an absolute path of a directory"):
         run_program("", sandbox.model_copy(update={"packages": ["nowhere"]}))
+
+
+def test_packages_below_tmp_can_be_lent(sandbox: SandboxConfig) -> None:
+    """Environments made with mktemp lie there, and in the sandbox `/tmp` is another name of its own folder."""
+    folder = tempfile.mkdtemp(dir="/tmp")
+    try:
+        (Path(folder) / "lent_words.py").write_text("WORD = 'sea'\n")
+        Path(folder).chmod(0o755)
+        lent = sandbox.model_copy(update={"packages": [folder]})
+        program = "import tempfile, lent_words\ndef f():\n    with tempfile.TemporaryFile() as file:\n"
+        program += "        file.write(b'x')\n    return lent_words.WORD"
+        assert check_solution(program, "assert f() == 'sea'", lent).passed
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_the_mechanism_is_said(sandbox: SandboxConfig) -> None:
