@@ -106,14 +106,19 @@ def parse_override(text: str) -> tuple[list[str], Any]:
 
 
 def apply_override(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
-    """Set a nested key in place, making mappings on the way; list items are addressed by index."""
+    """Set a nested key in place, making mappings on the way (lists, where the next key is 0).
+
+    List items are addressed by index; the index after the last one adds an item.
+    """
     target: Any = values
     for index, key in enumerate(keys):
         last = index == len(keys) - 1
         if isinstance(target, list):
-            if not key.isdigit() or int(key) >= len(target):
+            if not key.isdigit() or int(key) > len(target):
                 raise ConfigError(f"override {'.'.join(keys)!r}: {key!r} is not an index of a list of {len(target)}")
             slot: Any = int(key)
+            if slot == len(target):
+                target.append({})
         elif isinstance(target, dict):
             slot = key
         else:
@@ -124,7 +129,7 @@ def apply_override(values: dict[str, Any], keys: Sequence[str], value: Any) -> N
             target[slot] = value
         else:
             if isinstance(target, dict) and not isinstance(target.get(slot), (dict, list)):
-                target[slot] = {}
+                target[slot] = [] if keys[index + 1] == "0" else {}
             target = target[slot]
 
 

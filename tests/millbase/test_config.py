@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 from pydantic import Field
 
-from millbase.config import Config, describe, dump_yaml, load_config
+from millbase.config import Config, apply_override, describe, dump_yaml, load_config, parse_override
 from millbase.errors import ConfigError
 
 
@@ -115,3 +117,12 @@ def test_merge_keys(tmp_path):
     assert load_config(Train, file).optimizer.lr == 0.5
     file.write_text("path: x\noptimizer:\n  <<: {lr: 0.25}\n  betas: [0.8, 0.9]\n")
     assert load_config(Train, file).optimizer == Optimizer(lr=0.25, betas=(0.8, 0.9))
+
+
+def test_overrides_make_lists_and_add_items() -> None:
+    values: dict[str, Any] = {}
+    for text in ("sources.0.name=web", "sources.0.inputs=a.warc.gz", "sources.1.name=books"):
+        apply_override(values, *parse_override(text))
+    assert values == {"sources": [{"name": "web", "inputs": "a.warc.gz"}, {"name": "books"}]}
+    with pytest.raises(ConfigError, match="'3' is not an index of a list of 2"):
+        apply_override(values, *parse_override("sources.3.name=late"))
