@@ -15,6 +15,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 DEMO = str(REPOSITORY / "configs/pretrain/demo.yaml")
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the checkout, where a finished demo may lie: its tokens would answer what is asked for here."""
+    monkeypatch.chdir(tmp_path)
+
+
 def plan(*words: str) -> str:
     done = CliRunner().invoke(app, ["plan", *words], catch_exceptions=False)
     assert done.exit_code == 0
