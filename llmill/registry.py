@@ -209,6 +209,27 @@ KINDS: dict[str, StageKind] = {
             "Align with PPO against a reward model.",
         ),
         StageKind(
+            "grpo",
+            "training.posttrain.group:GroupConfig",
+            "training.posttrain.group:train_group",
+            "checkpoint",
+            "Align with a group method (GRPO, Dr. GRPO, DAPO, GSPO, RLOO, Tree-GRPO) on verifiable rewards.",
+        ),
+        StageKind(
+            "sums",
+            "training.posttrain.feedback.sums:SumsConfig",
+            "training.posttrain.feedback.sums:build_sums",
+            "sums-world",
+            "Write the small world of sums: an untrained tiny model, data for every post-training stage, the truth.",
+        ),
+        StageKind(
+            "reject",
+            "training.posttrain.feedback.config:RejectConfig",
+            "training.posttrain.feedback.reject:reject",
+            "answers",
+            "Sample K answers to each prompt and keep the best by a reward: instructions, preference pairs.",
+        ),
+        StageKind(
             "evaluate",
             "evaluation:EvaluationConfig",
             "evaluation:evaluate",

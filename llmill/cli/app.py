@@ -74,7 +74,9 @@ component_command(tokens, "build", "tokens")
 tokens.command("export-megatron")(inspect.export_megatron)
 tokens.command("show")(show_tokens)
 add_pretrain(app, _MAKE)
-for _name in ("sft", "distill", "reward", "dpo", "ppo"):
+for _name in ("sft", "distill", "reward", "dpo", "ppo", "grpo"):
+    component_command(app, _name, _name, _MAKE)
+for _name in ("reject", "sums"):
     component_command(app, _name, _name, _MAKE)
 add_evaluate(app, _MAKE)
 tasks = _group("tasks", "Evaluation tasks: what there is, and what is wrong with their files.", _LOOK)
