@@ -106,7 +106,7 @@ def row_weights(lengths: torch.Tensor, normalization: str, constant: int) -> tor
     """
     lengths = lengths.double()
     present = lengths > 0
-    number = present.sum().clamp(min=1)
+    number = present.sum().double().clamp(min=1)  # one over a tensor of integers would be float32
     if normalization == "sequence":
         weights = 1 / (number * lengths.clamp(min=1))
     elif normalization == "token":
