@@ -42,11 +42,11 @@ SIZE = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "n
 INITIAL_SPREAD = 0.06
 """Standard deviation of the first weights."""
 SFT: dict[str, Any] = {
-    "max_steps": 850,
+    "max_steps": 800,
     "batch_size": 48,
     "learning_rate": 2e-3,
     "log_every": 10,
-    "save_every": 850,
+    "save_every": 800,
     "threads": 1,
 }
 """Supervised fine-tuning from random weights, stopped on purpose while many answers are still wrong."""

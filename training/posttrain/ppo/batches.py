@@ -9,6 +9,7 @@ import torch
 from millbase.seeds import derive_seed
 from training.posttrain.ppo.config import PpoConfig
 from training.posttrain.ppo.distributed import Group
+from training.posttrain.ppo.options import PADDING_WORTH_A_PASS
 
 
 def minibatches(config: PpoConfig, update: int, epoch: int) -> list[list[int]]:
@@ -19,13 +20,34 @@ def minibatches(config: PpoConfig, update: int, epoch: int) -> list[list[int]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def micro_batches(lengths: list[int], rows: list[int], group: Group, size: int) -> list[list[int]]:
+def micro_batches(
+    lengths: list[int], rows: list[int], group: Group, size: int, padding: int = PADDING_WORTH_A_PASS
+) -> list[list[int]]:
     """This process's part of a minibatch, in forward passes of at most `size` sequences of like length.
 
     The loss is a sum over tokens divided by the minibatch's token count, so how it is cut does not change the step.
     """
     mine = group.share(sorted(rows, key=lambda row: (-lengths[row], row)))
-    return [mine[start : start + size] for start in range(0, len(mine), size)]
+    return [mine[start:end] for start, end in cut([lengths[row] for row in mine], size, padding)]
+
+
+def cut(lengths: list[int], size: int, padding: int = PADDING_WORTH_A_PASS) -> list[tuple[int, int]]:
+    """Parts (start, end) of sequences sorted from long to short, at most `size` in each, every part padded to its
+    first: those for which the tokens, padding included, plus `padding` for every part are fewest."""
+    # costs[n] and starts[n]: the cheapest cut of the n longest, and where its last part begins
+    costs, starts = [0], [0]
+    for end in range(1, len(lengths) + 1):
+        cost, start = min(
+            (costs[start] + lengths[start] * (end - start) + padding, start) for start in range(max(0, end - size), end)
+        )
+        costs.append(cost)
+        starts.append(start)
+    parts: list[tuple[int, int]] = []
+    end = len(lengths)
+    while end:
+        parts.append((starts[end], end))
+        end = starts[end]
+    return parts[::-1]
 
 
 def learning_rate_scale(config: PpoConfig, update: int, first: int, warmup: int, step: int) -> float:

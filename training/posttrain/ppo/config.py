@@ -13,7 +13,14 @@ from pydantic import Field, model_validator
 
 from millbase.config import Config
 from training.posttrain.config import LoraConfig
-from training.posttrain.ppo.options import MonitorConfig, PretrainMixConfig, SamplerConfig, SftMixConfig
+from training.posttrain.ppo.options import (
+    PADDING_WORTH_A_PASS,
+    MonitorConfig,
+    PretrainMixConfig,
+    SamplerConfig,
+    SftMixConfig,
+)
+from training.posttrain.verifiable.config import VerifiableReward
 
 
 class RewardConfig(Config):
@@ -30,6 +37,8 @@ class RewardConfig(Config):
     """Weight of the reward model's score in the sum."""
     function_weights: list[float] = Field(default_factory=list)
     """Weights of the functions in the sum; empty means 1 each."""
+    verifiable: list[VerifiableReward] = Field(default_factory=list)
+    """Rewards that a program checks: maths, numeric, code, format, instructions, length; each with its weight."""
     normalize: Literal["none", "reference", "running", "running_scale", "batch"] = "reference"
     """Shift and scale scores to mean 0, standard deviation 1: over the first rollout, which the reference policy wrote
     (`reference`, Stiennon et al. 2020 section 3.4), over everything seen so far (`running`), or over the rollout itself
@@ -53,8 +62,8 @@ class RewardConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> RewardConfig:
-        if self.model is None and not self.functions:
-            raise ValueError("no source of rewards: set reward.model, reward.functions or both")
+        if self.model is None and not self.functions and not self.verifiable:
+            raise ValueError("no source of rewards: set reward.model, reward.functions or reward.verifiable")
         if self.function_weights and len(self.function_weights) != len(self.functions):
             raise ValueError(
                 f"reward.function_weights has {len(self.function_weights)} numbers for {len(self.functions)} "
@@ -183,7 +192,11 @@ class PpoConfig(Config):
     minibatches: int = Field(default=2, gt=0)
     """Optimizer steps in a pass; a step sees `rollout_size / minibatches` completions."""
     micro_batch_size: int = Field(default=32, gt=0)
-    """Completions per forward and backward pass of one process. It bounds memory and does not change the result."""
+    """Most completions in a pass of one process. It bounds memory and does not change the result."""
+    padding_worth_a_pass: int = Field(default=PADDING_WORTH_A_PASS, ge=0)
+    """Passes are cut by length so that padded tokens plus this many for every pass are fewest. It is the number of
+    tokens that a pass costs beside its arithmetic: for weights of billions on a GPU, reading them once. It does not
+    change the result either."""
     sampling_batch_size: int = Field(default=256, gt=0)
     """Completions sampled at once by one process."""
     max_prompt_length: int = Field(default=256, gt=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -46,21 +47,51 @@ def token_logprobs(
 def _chunk(
     hidden: torch.Tensor, head: Head, targets: torch.Tensor, temperature: float, with_entropy: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    logits = head(hidden).float() / temperature
-    normalizer = logits.logsumexp(-1)
-    logp = logits.gather(-1, targets[:, None])[:, 0] - normalizer
+    logits = _tempered(head(hidden), temperature)
     if not with_entropy:
+        logp = _TargetLogprob.apply(logits, targets)
         return logp, logp.detach()
-    entropy = normalizer - (torch.softmax(logits, -1) * logits).sum(-1)
-    return logp, entropy
+    logps = logits.log_softmax(-1)
+    return _at(logps, targets), -(logps.exp() * logps).sum(-1)
+
+
+def _tempered(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    logits = logits.float()
+    return logits if temperature == 1 else logits / temperature
+
+
+def _at(values: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return values.gather(-1, targets[:, None])[:, 0]
+
+
+class _TargetLogprob(torch.autograd.Function):
+    """log_softmax(logits [N, V])[targets], whose backward pass turns the one [N, V] tensor it keeps into the gradient:
+    torch's own would fill three. For one backward pass only."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logps = logits.log_softmax(-1)
+        ctx.save_for_backward(logps, targets)
+        return _at(logps, targets)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logps, targets = ctx.saved_tensors
+        (gradient,) = gradients
+        # d logp / d logits = onehot(target) - softmax(logits)
+        logits_gradient = logps.exp_().mul_(-gradient[:, None])
+        logits_gradient.scatter_add_(-1, targets[:, None], gradient[:, None])
+        return logits_gradient, None
 
 
 @dataclass(frozen=True)
 class Comparison:
     """What two policies say at the same positions, each [N], in nats."""
 
+    logp: torch.Tensor
+    """Log-probability of the target under the policy: bit for bit that of `token_logprobs` without entropy."""
     reference_logp: torch.Tensor
-    """Log-probability of the target under the reference."""
+    """... under the reference."""
     kl: torch.Tensor
     """Exact KL(policy || reference) of the whole next-token distribution."""
     entropy: torch.Tensor
@@ -86,12 +117,14 @@ def compare(
     parts: list[tuple[torch.Tensor, ...]] = []
     for start in range(0, len(targets_N), chunk):
         part = slice(start, start + chunk)
-        policy = (head(hidden_NH[part]).float() / temperature).log_softmax(-1)
-        reference = (reference_head(reference_NH[part]).float() / temperature).log_softmax(-1)
-        p = policy.exp()
-        logp = reference.gather(-1, targets_N[part, None])[:, 0]
-        parts.append((logp, (p * (policy - reference)).sum(-1), -(p * policy).sum(-1)))
+        targets = targets_N[part]
+        policy = _tempered(head(hidden_NH[part]), temperature).log_softmax(-1)
+        reference = _tempered(reference_head(reference_NH[part]), temperature).log_softmax(-1)
+        logp, reference_logp, p = _at(policy, targets), _at(reference, targets), policy.exp()
+        difference = torch.sub(policy, reference, out=reference)
+        kl = difference.mul_(p).sum(-1)
+        parts.append((logp, reference_logp, kl, -p.mul_(policy).sum(-1)))
     if not parts:
         empty = hidden_NH.new_zeros(0, dtype=torch.float32)
-        return Comparison(empty, empty, empty)
+        return Comparison(empty, empty, empty, empty)
     return Comparison(*(torch.cat(tensors) for tensors in zip(*parts)))

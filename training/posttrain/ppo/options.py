@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from millbase.config import Config
 
+PADDING_WORTH_A_PASS = 256
+"""Tokens of padding that cost about as much as one more forward and backward pass."""
+
 
 class SamplerConfig(Config):
     """What writes the completions of a rollout."""

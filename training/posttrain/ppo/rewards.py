@@ -15,11 +15,14 @@ import torch
 
 from millbase.errors import ConfigError, StageError
 from training.load import LoadedRewardModel, load_reward_model
+from training.posttrain.ppo.batches import cut
 from training.posttrain.ppo.config import RewardConfig
 from training.posttrain.ppo.options import MonitorConfig
 from training.posttrain.ppo.prompts import Prompt
+from training.posttrain.verifiable import load_verifiable
 
 RewardFunction = Callable[..., Sequence[float]]
+_LETTERS_A_TOKEN = 4
 
 
 class RewardSource(Protocol):
@@ -41,12 +44,14 @@ class ModelReward:
         conversations = [
             [*prompt.messages, {"role": "assistant", "content": text}] for prompt, text in zip(prompts, completions)
         ]
-        # batches of like length waste little on padding
-        order = sorted(range(len(conversations)), key=lambda i: len(prompts[i].tokens) * 4 + len(completions[i]))
-        scores = self.model.score([conversations[i] for i in order], self.batch_size)
+        # batches of like length waste little on padding; the reward model's own tokens are not known here
+        lengths = [sum(len(m["content"]) for m in messages) // _LETTERS_A_TOKEN for messages in conversations]
+        order = sorted(range(len(conversations)), key=lambda i: (-lengths[i], i))
         result = [0.0] * len(order)
-        for i, score in zip(order, scores):
-            result[i] = score
+        for start, end in cut([lengths[i] for i in order], self.batch_size):
+            part = order[start:end]
+            for i, score in zip(part, self.model.score([conversations[i] for i in part], self.batch_size)):
+                result[i] = score
         bad = next((score for score in result if not math.isfinite(score)), None)
         if bad is not None:
             raise StageError(
@@ -121,6 +126,7 @@ def load_sources(config: RewardConfig, device: torch.device) -> list[RewardSourc
     weights = config.function_weights or [1.0] * len(config.functions)
     for reference, weight in zip(config.functions, weights):
         sources.append(FunctionReward(reference.rpartition(":")[2], find_function(reference), weight))
+    sources.extend(load_verifiable(config.verifiable))
     return sources
 
 

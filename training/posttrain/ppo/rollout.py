@@ -20,7 +20,7 @@ from training.posttrain.ppo.config import PpoConfig
 from training.posttrain.ppo.distributed import Group
 from training.posttrain.ppo.engines import make_sampler
 from training.posttrain.ppo.kl import kl_estimate
-from training.posttrain.ppo.logprobs import compare, token_logprobs
+from training.posttrain.ppo.logprobs import compare
 from training.posttrain.ppo.models import Networks, Policy
 from training.posttrain.ppo.prompts import Prompt, PromptSet
 from training.posttrain.ppo.rewards import RewardSource, ScoreNormalizer
@@ -189,8 +189,9 @@ class RolloutMaker:
             merged[i] = item
         rollout = self._new(prompts, merged)
         marks.append(time.monotonic())
+        sizes = (config.micro_batch_size, config.padding_worth_a_pass)
         for rows in minibatches(config, number, epoch=0):
-            self._fill(rollout, micro_batches(rollout.total_lengths, rows, group, config.micro_batch_size))
+            self._fill(rollout, micro_batches(rollout.total_lengths, rows, group, *sizes))
         # every process has filled its own rows and left zeros elsewhere
         group.sum_(getattr(rollout, name) for name in _COMPUTED)
         self._credit(rollout, kl_coef)
@@ -258,12 +259,10 @@ class RolloutMaker:
             policy, reference = networks.policy, networks.reference
             sizes = (config.temperature, config.logit_chunk)
             with forward_precision(config, rollout.device):
-                hidden = completion_hidden(policy, packed)
-                logp, _ = token_logprobs(hidden, policy.head, packed.targets, *sizes)
-                other = completion_hidden(reference, packed)
+                hidden, other = completion_hidden(policy, packed), completion_hidden(reference, packed)
                 compared = compare(hidden, policy.head, other, reference.head, packed.targets, *sizes)
                 values = networks.critic.values(packed.ids, packed.rows, packed.columns)
-            computed = (logp, compared.reference_logp, compared.kl, compared.entropy, values)
+            computed = (compared.logp, compared.reference_logp, compared.kl, compared.entropy, values)
             for name, value in zip(_COMPUTED, computed):
                 getattr(rollout, name)[packed.where] = value
 

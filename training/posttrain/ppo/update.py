@@ -126,7 +126,8 @@ class Updater:
         self.critic_optimizer.zero_grad(set_to_none=True)
         tokens = float(rollout.mask[rows].sum())
         total = StepStats()
-        for indices in micro_batches(rollout.total_lengths, rows, self.group, config.micro_batch_size):
+        sizes = (config.micro_batch_size, config.padding_worth_a_pass)
+        for indices in micro_batches(rollout.total_lengths, rows, self.group, *sizes):
             packed = rollout.pack(indices)
             if not len(packed.targets):
                 continue  # nothing but completions that were taken out
