@@ -2,24 +2,26 @@
 
 Bits per byte do not depend on the tokenizer, so any two models can be compared on the same documents. Each document is
 scored alone, from the document-start token; the end-of-document token is not scored, as in lm-eval. The unigram model
-has the token frequencies of the training split with one added to each count (Laplace), and scores the same tokens.
+has the token frequencies of the training split with one added to each count (Laplace), and scores the same tokens. With
+documents of several sources, each source has a figure of its own.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from evaluation import statistics
 from evaluation.config import BitsPerByteConfig
 from evaluation.generate import END_OF_TEXT
 from evaluation.loglikelihood import document_start_id, rolling_windows, score_continuations
-from evaluation.scores import BlockResult, Item, make_comparison, make_score
+from evaluation.scores import BlockResult, Item, Score, make_comparison, make_score
+from evaluation.token_documents import TokenDocument, read_documents
 from millbase.artifacts import Manifest, open_artifact
 from millbase.errors import ConfigError, InputError
 from training.load import tokenizer_digest
@@ -38,13 +40,13 @@ def run_bits_per_byte(
     if context > loaded.max_length:
         raise ConfigError(f"bits_per_byte.context {context}: the model was configured for {loaded.max_length} tokens")
     manifest = open_artifact(config.tokens, kind="tokens")
-    _check_tokenizer(loaded, manifest)
+    check_tokenizer(loaded, manifest)
     documents = _read_documents(manifest.path / config.split, config.max_documents, loaded)
     unigram_bits = _unigram_bits(manifest.path / "unigram.json")
     start = document_start_id(loaded)
     windows, owners = [], []
-    for owner, (_, _, ids) in enumerate(documents):
-        parts = rolling_windows(ids.tolist(), start, context)
+    for owner, document in enumerate(documents):
+        parts = rolling_windows(document.ids.tolist(), start, context)
         windows += parts
         owners += [owner] * len(parts)
     bits = np.zeros(len(documents))
@@ -52,21 +54,41 @@ def run_bits_per_byte(
     for owner, (log_prob, _) in zip(owners, scored, strict=True):
         bits[owner] -= log_prob / math.log(2)
     items = [
-        _item(identity, size, len(ids), float(own), float(unigram_bits[ids].sum()))
-        for (identity, size, ids), own in zip(documents, bits, strict=True)
+        _item(document, float(own), float(unigram_bits[document.ids].sum()))
+        for document, own in zip(documents, bits, strict=True)
     ]
-    return _summary(items, f"{prefix}/{NAME}.jsonl", context, config.split)
+    result = _summary(items, f"{prefix}/{NAME}.jsonl", context, config.split)
+    if config.by_source:
+        result.scores += _by_source(items, f"{prefix}/{NAME}.jsonl")
+    return result
 
 
-def _item(identity: str, size: int, tokens: int, bits: float, unigram_bits: float) -> Item:
+def _item(document: TokenDocument, bits: float, unigram_bits: float) -> Item:
+    size = document.size
     return {
-        "id": identity,
+        "id": document.id,
         "prompt_hash": f"bytes:{size}",  # another tokenizer gives other tokens for the same bytes, and may be compared
+        "source": document.source,
         "bytes": size,
-        "tokens": tokens,
+        "tokens": len(document.ids),
         "unigram_bits": unigram_bits,
         "scores": {NAME: [bits, float(size)]},
     }
+
+
+def _by_source(items: list[Item], path: str) -> list[Score]:
+    """One score for each source of the mix, when there are several; the values are also put into the items."""
+    sources = sorted({str(item["source"]) for item in items})
+    if len(sources) < 2:
+        return []
+    scores = []
+    for source in sources:
+        mine = [item for item in items if item["source"] == source]
+        for item in mine:
+            item["scores"][f"of {source}"] = item["scores"][NAME]
+        estimate = statistics.ratio([item["scores"][NAME][0] for item in mine], [item["bytes"] for item in mine])
+        scores.append(make_score(NAME, f"of {source}", estimate, higher_is_better=False, items=path))
+    return scores
 
 
 def _summary(items: list[Item], path: str, context: int, split: str) -> BlockResult:
@@ -88,7 +110,8 @@ def _summary(items: list[Item], path: str, context: int, split: str) -> BlockRes
     return BlockResult(scores=[score], comparisons=[against_unigram], items={path: items})
 
 
-def _check_tokenizer(loaded: LoadedModel, manifest: Manifest) -> None:
+def check_tokenizer(loaded: LoadedModel, manifest: Manifest) -> None:
+    """InputError when the model's tokenizer is not the one that made the tokens."""
     ours, theirs = tokenizer_digest(loaded.path), tokenizer_digest(manifest.path / "tokenizer")
     if ours != theirs:
         raise InputError(
@@ -98,30 +121,10 @@ def _check_tokenizer(loaded: LoadedModel, manifest: Manifest) -> None:
         )
 
 
-def _read_documents(folder: Path, limit: int, loaded: LoadedModel) -> list[tuple[str, int, np.ndarray]]:
-    """`(id, bytes, token ids without the final end-of-document token)` of the first documents with any text."""
+def _read_documents(folder: Path, limit: int, loaded: LoadedModel) -> list[TokenDocument]:
+    """The first documents with any text."""
     end = loaded.tokenizer.get_added_vocab().get(END_OF_TEXT)
-    rows = loaded.model.config.vocab_size
-    documents: list[tuple[str, int, np.ndarray]] = []
-    for file in sorted(folder.glob("*.arrow")):
-        with pa.memory_map(str(file)) as source:
-            reader = pa.ipc.open_file(source)
-            for index in range(reader.num_record_batches):
-                batch = reader.get_batch(index)
-                for identity, size, tokens in zip(
-                    batch.column("id"), batch.column("bytes"), batch.column("tokens"), strict=True
-                ):
-                    ids = tokens.values.to_numpy(zero_copy_only=False).astype(np.int64)
-                    ids = ids[:-1] if len(ids) and ids[-1] == end else ids
-                    if len(ids) == 0 or size.as_py() == 0:
-                        continue
-                    if int(ids.max()) >= rows:
-                        raise InputError(
-                            f"{str(file)!r}: token id {ids.max()} is not in the model's vocabulary of {rows}"
-                        )
-                    documents.append((identity.as_py(), size.as_py(), ids))
-                    if len(documents) == limit:
-                        return documents
+    documents = list(islice(read_documents(folder, end, loaded.model.config.vocab_size), limit))
     if not documents:
         raise InputError(f"{str(folder)!r} holds no documents to score; choose another split or tokenize more text")
     return documents

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.config import BLOCKS, EvaluationConfig
-from evaluation.scores import BlockResult, metric_name
+from evaluation.scores import BlockResult
 from millbase.artifacts import describe_input
 from millbase.errors import ConfigError
 
@@ -79,9 +79,15 @@ class Blocks:
     @property
     def reference(self) -> LoadedModel:
         """What the win rate and KL divergence hold it against."""
+        found = self.optional_reference
+        assert found is not None, "the configuration demands a reference for the blocks that use one"
+        return found
+
+    @property
+    def optional_reference(self) -> LoadedModel | None:
+        """The reference, where there is one."""
         path = self.config.reference or self.config.previous
-        assert path is not None, "the configuration demands a reference for the blocks that use one"
-        return self.load(path)
+        return None if path is None else self.load(path)
 
     @cached_property
     def reward_model(self) -> LoadedRewardModel:
@@ -127,6 +133,11 @@ class Blocks:
             "reward_accuracy": self._reward_accuracy,
             "win_rate": self._win_rate,
             "kl": self._kl,
+            "safety": lambda: self._behaviour("safety"),
+            "dialogues": lambda: self._behaviour("dialogues"),
+            "diversity": lambda: self._behaviour("diversity"),
+            "memorisation": lambda: self._behaviour("memorisation"),
+            "overoptimisation": lambda: self._behaviour("overoptimisation"),
             "samples": self._samples,
         }
         return {name: function for name, function in blocks.items() if getattr(self.config, name) is not None}
@@ -223,6 +234,28 @@ class Blocks:
             maximum_bad_share=self.config.maximum_bad_share,
         )
 
+    def _behaviour(self, name: str) -> BlockResult:
+        config, responses = self.config, self.responses
+        if name == "safety":
+            from evaluation.safety import run_safety
+
+            return run_safety(self.model, config, responses)
+        if name == "dialogues":
+            from evaluation.dialogues import run_dialogues
+
+            return run_dialogues(self.model, config, responses)
+        if name == "diversity":
+            from evaluation.diversity import run_diversity
+
+            return run_diversity(self.model, self.optional_reference, config, responses)
+        if name == "memorisation":
+            from evaluation.memorisation import run_memorisation
+
+            return run_memorisation(self.model, config)
+        from evaluation.overoptimisation import run_overoptimisation
+
+        return run_overoptimisation(self.load, self.optional_reference, config, responses)
+
     def _samples(self) -> BlockResult:
         from evaluation.samples import run_samples
 
@@ -235,29 +268,3 @@ class Blocks:
             self.responses,
             maximum_bad_share=self.config.maximum_bad_share,
         )
-
-    def expected_names(self) -> tuple[list[str], list[str]]:
-        """Names of the scores and comparisons that this run will make, before the time is spent on it."""
-        config = self.config
-        scores: list[str] = []
-        comparisons: list[str] = []
-        if config.bits_per_byte:
-            scores.append("bits_per_byte")
-            comparisons.append("bits_per_byte vs unigram")
-        if config.reward_accuracy:
-            scores += [f"reward_accuracy {metric}" for metric in ("accuracy", "margin", "calibration_error")]
-            comparisons.append("reward_accuracy accuracy vs chance")
-        if config.tasks:
-            scores += [metric_name(task.name, label) for task in self.tasks for label in task.metric_labels()]
-        if config.ifeval:
-            scores += [f"ifeval {level}_{how}" for level in ("prompt", "instruction") for how in ("strict", "loose")]
-        if config.code:
-            scores += [metric_name(config.code.name, f"pass@{k}") for k in config.code.k]
-        if config.previous or config.previous_scores:
-            comparisons += [f"{name} vs previous" for name in scores]
-        if config.win_rate:
-            scores += ["win_rate", "win_rate length_controlled"]
-            comparisons.append("win_rate vs reference")
-        if config.kl:
-            scores += ["kl", "kl per_token"]
-        return scores, comparisons

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from evaluation import statistics
-from evaluation.scores import Item, Score
+from evaluation.scores import Item, Score, finite
 from evaluation.statistics import Estimate
+from millbase.artifacts import open_artifact
+from millbase.errors import ArtifactError
 
 
 @dataclass(frozen=True)
@@ -60,3 +64,46 @@ def _estimate(items: Sequence[Item], metric: str) -> Estimate:
     if all(value in (0.0, 1.0) for value in values):
         return statistics.share(values, clusters)
     return statistics.mean(values, clusters)
+
+
+def read_flags(path: str | Path) -> dict[str, dict[str, bool]]:
+    """From a contamination artifact: path of the items -> item id -> whether the corpus holds it.
+
+    Raises ArtifactError when it is none, or of an earlier form that did not say which items were looked for.
+    """
+    manifest = open_artifact(path, kind="contamination")
+    document = json.loads((manifest.path / "contamination.json").read_text(encoding="utf-8"))
+    if "items_clean" not in document:
+        raise ArtifactError(f"{str(path)!r} does not say which items were looked for; make it again")
+    found: dict[str, dict[str, bool]] = {}
+    for name, hit in (("items_found", True), ("items_clean", False)):
+        for items, names in document[name].items():
+            found.setdefault(items, {}).update(dict.fromkeys(names, hit))
+    return found
+
+
+def with_clean(
+    scores: Sequence[Score],
+    items: Callable[[Score], list[Item]],
+    flags: Mapping[str, Mapping[str, bool]] | None,
+) -> list[Score]:
+    """The scores, each with `clean` in its details when its items were looked for: see `clean_json`."""
+    if flags is None:
+        return list(scores)
+    found = []
+    for score in scores:
+        looked = flags.get(str(score.items))
+        clean = None if looked is None else clean_score(score, items(score), looked)
+        found.append(score if clean is None else replace(score, details={**score.details, "clean": clean_json(clean)}))
+    return found
+
+
+def clean_json(clean: CleanScore) -> dict[str, Any]:
+    """`contaminated` (the share), and the score of the rest, each with interval and n; null when no item is left."""
+
+    def row(estimate: Estimate | None) -> dict[str, Any] | None:
+        if estimate is None:
+            return None
+        return {"value": estimate.value, "ci95": [finite(estimate.low), finite(estimate.high)], "n": estimate.n}
+
+    return {"contaminated": row(clean.contaminated), "score": row(clean.clean), "unchecked": clean.unchecked}

@@ -123,8 +123,10 @@ def _pair(
     clusters = [str(item["cluster"]) for item, _ in pairs] if all("cluster" in item for item, _ in pairs) else None
     binary = False
     if isinstance(a[0], list):  # [numerator, denominator]
-        differences = [x[0] - y[0] for x, y in zip(a, b, strict=True)]
-        estimate = statistics.ratio(differences, [x[1] for x in a], clusters)
+        differences, sizes = [x[0] - y[0] for x, y in zip(a, b, strict=True)], [x[1] for x in a]
+        estimate = statistics.ratio(differences, sizes, clusters)
+        low, high, p_bootstrap = statistics.ratio_bootstrap(differences, sizes, 0, clusters)
+        details |= {"bootstrap_low": low, "bootstrap_high": high, "bootstrap_p": p_bootstrap}
     else:
         estimate = statistics.paired_difference(a, b, clusters)
         binary = all(value in (0.0, 1.0) for value in (*a, *b))

@@ -6,6 +6,16 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from evaluation.behaviour_config import (
+    AlignmentTaxConfig,
+    DialoguesConfig,
+    DiversityConfig,
+    MemorisationConfig,
+    OveroptimisationConfig,
+    SafetyConfig,
+    SamplingConfig,
+)
+from evaluation.judge_config import JudgeModelConfig
 from evaluation.verified_config import CodeConfig, IfevalConfig
 from millbase.config import Config
 
@@ -21,6 +31,8 @@ class BitsPerByteConfig(Config):
     """Score at most this many documents, the first of the artifact's (already random) order."""
     context: int | None = Field(default=None, gt=1)
     """Tokens the model sees at once; default: the longest the model was configured for."""
+    by_source: bool = True
+    """Also give the figure of each source, when the documents come from several."""
     maximum_ratio_to_unigram: float | None = Field(default=None, gt=0)
     """Gate: bits per byte divided by the unigram model's must not exceed this."""
 
@@ -108,19 +120,6 @@ class RewardAccuracyConfig(Config):
     """Use only the first pairs."""
 
 
-class SamplingConfig(Config):
-    """How responses are drawn."""
-
-    temperature: float = Field(default=1.0, ge=0)
-    """0 is greedy decoding."""
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """Draw from the most probable tokens that together have this probability."""
-    top_k: int = Field(default=0, ge=0)
-    """Draw from this many most probable tokens; 0: all."""
-    max_new_tokens: int = Field(default=64, gt=0)
-    """Longest response, in tokens."""
-
-
 class WinRateConfig(Config):
     """Share of prompts on which a judge prefers this model's response to the reference's; a tie is half a win."""
 
@@ -130,6 +129,8 @@ class WinRateConfig(Config):
     """Judge: a preference rule (`rule.json`)."""
     reward_model: str | None = None
     """Judge: a reward model."""
+    judge_model: JudgeModelConfig | None = None
+    """Judge: a language model that sees both responses, in both orders."""
     limit: int | None = Field(default=None, gt=0)
     """Use only the first prompts."""
     sampling: SamplingConfig = SamplingConfig()
@@ -137,8 +138,8 @@ class WinRateConfig(Config):
 
     @model_validator(mode="after")
     def _one_judge(self) -> Self:
-        if (self.rule is None) == (self.reward_model is None):
-            raise ValueError("give exactly one judge: rule or reward_model")
+        if sum(judge is not None for judge in (self.rule, self.reward_model, self.judge_model)) != 1:
+            raise ValueError("give exactly one judge: rule, reward_model or judge_model")
         return self
 
 
@@ -195,7 +196,21 @@ class GateConfig(Config):
         return self
 
 
-BLOCKS = ("bits_per_byte", "tasks", "ifeval", "code", "reward_accuracy", "win_rate", "kl", "samples")
+BLOCKS = (
+    "bits_per_byte",
+    "tasks",
+    "ifeval",
+    "code",
+    "reward_accuracy",
+    "win_rate",
+    "kl",
+    "safety",
+    "dialogues",
+    "diversity",
+    "memorisation",
+    "overoptimisation",
+    "samples",
+)
 ENGINES = ("megatron", "vllm", "server")
 
 
@@ -226,8 +241,23 @@ class EvaluationConfig(Config):
     """Judged comparison with the reference."""
     kl: KlConfig | None = None
     """Distance from the reference."""
+    safety: SafetyConfig | None = None
+    """Refusals, of what should be refused and of what should not."""
+    dialogues: DialoguesConfig | None = None
+    """Conversations of several turns."""
+    diversity: DiversityConfig | None = None
+    """Variety of several responses to one prompt; compared with the reference's when there is one."""
+    memorisation: MemorisationConfig | None = None
+    """Training text that can be drawn out of the model."""
+    overoptimisation: OveroptimisationConfig | None = None
+    """Learned against true reward over the checkpoints of a run."""
     samples: SamplesConfig | None = None
     """Responses to read."""
+    alignment_tax: AlignmentTaxConfig | None = None
+    """What the stage cost: mean change of the tasks, and of bits per byte, against earlier scores."""
+    contamination: str | None = None
+    """Contamination artifact (`llmill contamination`) made from scores on the same tasks: each score then also says
+    which share of its items the corpus holds, and what it is without them."""
     megatron: MegatronConfig | None = None
     """Tasks ask the Megatron checkpoint on this layout instead of its export."""
     vllm: VllmConfig | None = None
@@ -258,6 +288,13 @@ class EvaluationConfig(Config):
             raise ValueError(f"nothing to evaluate: give at least one of {', '.join(BLOCKS)}")
         if (self.win_rate or self.kl) and not (self.reference or self.previous):
             raise ValueError("win_rate and kl compare with another model: give reference or previous")
+        tax = self.alignment_tax
+        if tax is not None and not (tax.before or self.previous_scores):
+            raise ValueError("alignment_tax compares with earlier scores: give alignment_tax.before or previous_scores")
+        if tax is not None and tax.maximum_forgetting is not None and self.bits_per_byte is None:
+            raise ValueError("alignment_tax.maximum_forgetting is about bits_per_byte: add that block")
+        if tax is not None and not (self.bits_per_byte or self.tasks or self.ifeval or self.code):
+            raise ValueError("alignment_tax needs something to compare: add tasks, ifeval, code or bits_per_byte")
         engines = [name for name in ENGINES if getattr(self, name) is not None]
         if len(engines) > 1:
             raise ValueError(f"{' and '.join(engines)}: give at most one")

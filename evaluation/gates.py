@@ -31,7 +31,24 @@ def all_gates(config: EvaluationConfig) -> list[GateConfig]:
                 maximum=config.kl.maximum_kl,
             )
         )
-    return [*gates, *config.gates]
+    return [*gates, *_behaviour_gates(config), *config.gates]
+
+
+def _behaviour_gates(config: EvaluationConfig) -> list[GateConfig]:
+    """Those of memorisation and of the alignment tax."""
+    gates = []
+    if config.memorisation and config.memorisation.maximum_extractable is not None:
+        most = config.memorisation.maximum_extractable
+        name = f"at most {most:.1%} of training passages extractable"
+        gates.append(GateConfig(name=name, score="memorisation extractable", maximum=most))
+    tax = config.alignment_tax
+    if tax and tax.maximum_loss is not None:
+        name = f"alignment tax at most {tax.maximum_loss:g}"
+        gates.append(GateConfig(name=name, comparison="alignment_tax vs before", minimum=-tax.maximum_loss))
+    if tax and tax.maximum_forgetting is not None:
+        name = f"bits per byte of the old mix risen by at most {tax.maximum_forgetting:g}"
+        gates.append(GateConfig(name=name, comparison="forgetting vs before", maximum=tax.maximum_forgetting))
+    return gates
 
 
 def check_names(gates: Sequence[GateConfig], scores: Sequence[str], comparisons: Sequence[str]) -> None:

@@ -67,6 +67,16 @@ def tokenizer_stops(tokenizer: Any) -> frozenset[int]:
     return frozenset(found | ({int(tokenizer.eos_token_id)} if tokenizer.eos_token_id is not None else set()))
 
 
+def room_for_prompt(context: int, max_new_tokens: int, where: str) -> int:
+    """Tokens of a prompt that fit before an answer. ConfigError, naming the model, when none do; for every engine."""
+    if max_new_tokens >= context:
+        raise ConfigError(
+            f"max_new_tokens {max_new_tokens}: must be below the context of {where!r}, {context} tokens, to leave room "
+            "for the prompt"
+        )
+    return context - max_new_tokens
+
+
 def generate(
     loaded: LoadedModel,
     prompts: Sequence[Sequence[int]],
@@ -94,12 +104,7 @@ def generate(
         ConfigError: `max_new_tokens` leaves no room for a prompt in the model's context.
         StageError: the model gave NaN or infinite logits.
     """
-    room = loaded.max_length - max_new_tokens
-    if room < 1:
-        raise ConfigError(
-            f"max_new_tokens {max_new_tokens}: must be below the context of {str(loaded.path)!r}, "
-            f"{loaded.max_length} tokens, to leave room for the prompt"
-        )
+    room = room_for_prompt(loaded.max_length, max_new_tokens, str(loaded.path))
     if sampling.temperature > 0 and (seeds is None or len(seeds) != len(prompts)):
         raise ValueError("sampled generation needs one seed per prompt")
     rows = [list(prompt)[-room:] for prompt in prompts]

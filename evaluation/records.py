@@ -72,22 +72,30 @@ class Records(Generic[R]):
 def read_prompts(
     path: str, *, limit: int | None, maximum_bad_share: float, need_answer: bool = False
 ) -> Records[Prompt]:
-    """Rows `{"prompt": messages or text, "answer"?}` or `{"messages": [...]}` (asked up to the last user turn)."""
-
-    def parse(line: int, row: dict[str, Any]) -> Prompt:
-        answer = row.get("answer")
-        if need_answer and not isinstance(answer, str):
-            raise KeyError("answer")
-        messages = _conversation(row["prompt"], "user") if "prompt" in row else _until_last_user(row["messages"])
-        return Prompt(str(line), messages, answer)
+    """Rows `{"prompt": messages or text, "answer"?}`, `{"messages": [...]}` (asked up to the last user turn) or
+    `{"turns": [text, ...]}` (the first is asked)."""
 
     return read_rows(
         path,
-        parse,
+        lambda line, row: parse_prompt(line, row, need_answer),
         limit=limit,
         maximum_bad_share=maximum_bad_share,
         needed="prompt" + (", answer" if need_answer else ""),
     )
+
+
+def parse_prompt(line: int, row: dict[str, Any], need_answer: bool = False) -> Prompt:
+    """One row of a prompt file; KeyError or TypeError when it is none."""
+    answer = row.get("answer")
+    if need_answer and not isinstance(answer, str):
+        raise KeyError("answer")
+    if "prompt" in row:
+        messages = _conversation(row["prompt"], "user")
+    elif "turns" in row:  # MT-bench and its like: the first turn stands alone
+        messages = _conversation(row["turns"][0], "user")
+    else:
+        messages = _until_last_user(row["messages"])
+    return Prompt(str(line), messages, answer)
 
 
 def read_pairs(path: str, *, limit: int | None, maximum_bad_share: float) -> Records[Pair]:

@@ -46,3 +46,7 @@ class Responses:
             for i, completion in zip(missing, completions, strict=True):
                 self._known[keys[i]] = completion
         return [self._known[key] for key in keys]
+
+    def length(self, loaded: LoadedModel, prompt: Prompt) -> int:
+        """Tokens of a prompt; more than a completion's `prompt_ids` when its beginning did not fit the context."""
+        return len(prompt_ids(loaded.tokenizer, prompt.messages, str(loaded.path)))

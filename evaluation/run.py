@@ -13,10 +13,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from evaluation.alignment_tax import BEFORE, capabilities, run_alignment_tax
 from evaluation.blocks import Blocks
+from evaluation.clean import read_flags, with_clean
 from evaluation.compare import compare_scores
 from evaluation.config import EvaluationConfig
 from evaluation.gates import all_gates, apply_gates, check_names
+from evaluation.inputs import evaluation_inputs
+from evaluation.names import capability_names, expected_names
 from evaluation.scores import SCHEMA, BlockResult, Comparison, Score, Scores, read_scores, write_items
 from millbase.artifacts import OpenArtifact, create_artifact, describe_input, open_artifact
 from millbase.atomic import write_json
@@ -38,37 +42,11 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> Path:
     """
     out = Path(out)
     keep_freed_memory()
-    with create_artifact(out, kind="scores", config=config, inputs=_inputs(config), seed=config.seed) as artifact:
+    with create_artifact(
+        out, kind="scores", config=config, inputs=evaluation_inputs(config), seed=config.seed
+    ) as artifact:
         _Evaluation(config, artifact).run()
     return out
-
-
-def _inputs(config: EvaluationConfig) -> dict[str, str | Path | list[str] | None]:
-    inputs: dict[str, str | Path | list[str] | None] = {
-        "model": None if config.server else config.model,
-        "previous": config.previous,
-        "previous_scores": config.previous_scores,
-        "reference": config.reference,
-    }
-    if config.bits_per_byte:
-        inputs["tokens"] = config.bits_per_byte.tokens
-    if config.tasks:
-        inputs["tasks"] = config.tasks.task_path
-        inputs["task_data"] = config.tasks.data_path
-    if config.ifeval:
-        inputs["instructions"] = config.ifeval.prompts
-    if config.code:
-        inputs["problems"] = config.code.problems
-    if config.reward_accuracy:
-        inputs["pairs"] = config.reward_accuracy.pairs
-    if config.win_rate:
-        inputs["prompts"] = config.win_rate.prompts
-        inputs["judge"] = config.win_rate.rule or config.win_rate.reward_model
-    if config.kl:
-        inputs["kl_prompts"] = config.kl.prompts
-    if config.samples:
-        inputs["sample_prompts"] = config.samples.prompts
-    return inputs
 
 
 class _Evaluation:
@@ -88,15 +66,19 @@ class _Evaluation:
             torch.set_num_threads(self.config.threads)
         gates = all_gates(self.config)
         earlier = self._previous_scores()
-        check_names(gates, *self.blocks.expected_names())
+        before = self._scores_before(earlier)
+        tasks = self.blocks.tasks if self.config.tasks else []
+        check_names(gates, *expected_names(self.config, tasks))
+        flagged = None if self.config.contamination is None else read_flags(self.config.contamination)
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # loading takes a moment, and each block shows its own progress
         results = {name: self._block(name, function) for name, function in self.blocks.requested().items()}
-        scores = [score for result in results.values() for score in result.scores]
+        scores = with_clean([score for result in results.values() for score in result.scores], _items(results), flagged)
         comparisons = [comparison for result in results.values() for comparison in result.comparisons]
         previous = self._previous_block()
         comparisons += self._paired(results, earlier, previous)
+        comparisons += self._taxed(results, before)
         self._write(results, scores, comparisons, apply_gates(gates, scores, comparisons), previous)
 
     def _block(self, name: str, function: Callable[[], BlockResult]) -> BlockResult:
@@ -150,11 +132,7 @@ class _Evaluation:
         self, results: dict[str, BlockResult], earlier: Scores | None, previous: BlockResult | None
     ) -> list[Comparison]:
         scores = [score for result in results.values() for score in result.scores]
-        items = {path: rows for result in results.values() for path, rows in result.items.items()}
-
-        def ours(score: Score) -> list[dict[str, Any]]:
-            return items[str(score.items)]
-
+        ours = _items(results)
         if earlier is not None:
             return compare_scores(scores, ours, earlier.scores, earlier.items, "previous")
         if previous is not None:
@@ -162,6 +140,22 @@ class _Evaluation:
                 scores, ours, previous.scores, lambda score: previous.items[str(score.items)], "previous"
             )
         return []
+
+    def _scores_before(self, earlier: Scores | None) -> Scores | None:
+        """The scores that the alignment tax is counted from."""
+        tax = self.config.alignment_tax
+        if tax is None:
+            return None
+        return earlier if tax.before is None else read_scores(tax.before)
+
+    def _taxed(self, results: dict[str, BlockResult], before: Scores | None) -> list[Comparison]:
+        if self.config.alignment_tax is None or before is None:
+            return []
+        scores = [score for result in results.values() for score in result.scores]
+        tasks = self.blocks.tasks if self.config.tasks else []
+        chosen = capabilities(self.config.alignment_tax, capability_names(self.config, tasks))
+        compared = compare_scores(scores, _items(results), before.scores, before.items, BEFORE)
+        return run_alignment_tax(chosen, scores, compared)
 
     def _write(
         self,
@@ -206,6 +200,12 @@ class _Evaluation:
 
     def _described(self, path: str | None) -> dict[str, str] | None:
         return None if path is None else {"path": path, "digest": self.blocks.digest(path)}
+
+
+def _items(results: dict[str, BlockResult]) -> Callable[[Score], list[dict[str, Any]]]:
+    """What looks up the items behind a score."""
+    items = {path: rows for result in results.values() for path, rows in result.items.items()}
+    return lambda score: items[str(score.items)]
 
 
 def _stage(model: str) -> str | None:

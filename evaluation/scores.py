@@ -89,8 +89,8 @@ def make_score(
         task=task,
         metric=metric,
         value=estimate.value,
-        stderr=_finite(estimate.stderr),
-        ci95=(_finite(estimate.low), _finite(estimate.high)),
+        stderr=finite(estimate.stderr),
+        ci95=(finite(estimate.low), finite(estimate.high)),
         n=estimate.n,
         higher_is_better=higher_is_better,
         task_version=task_version,
@@ -118,8 +118,8 @@ def make_comparison(
         metric=metric,
         kind=kind,
         value=estimate.value,
-        stderr=_finite(estimate.stderr),
-        ci95=(_finite(estimate.low), _finite(estimate.high)),
+        stderr=finite(estimate.stderr),
+        ci95=(finite(estimate.low), finite(estimate.high)),
         n=estimate.n,
         null=null,
         higher_is_better=higher_is_better,
@@ -138,7 +138,8 @@ def verdict(estimate: Estimate, null: float, higher_is_better: bool) -> str:
     return "no difference"
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """The number, or None for what JSON cannot hold."""
     return value if math.isfinite(value) else None
 
 

@@ -146,6 +146,47 @@ def _newcombe(a: Floats, b: Floats) -> Estimate:
     return Estimate(difference, stderr / n, low, high, n, "paired score (Newcombe)")
 
 
+def independent_shares(a: ArrayLike, b: ArrayLike) -> Estimate:
+    """Difference of two shares over different items, with Newcombe's square-and-add interval.
+
+    Newcombe 1998, "Interval estimation for the difference between independent proportions", Statistics in Medicine
+    17:873, method 10: Wilson's limits of each, squared and added. `n` counts the items of both.
+    """
+    x, y = share(a), share(b)
+    value = x.value - y.value
+    low = value - math.sqrt((x.value - x.low) ** 2 + (y.high - y.value) ** 2)
+    high = value + math.sqrt((x.high - x.value) ** 2 + (y.value - y.low) ** 2)
+    return Estimate(value, math.hypot(x.stderr, y.stderr), low, high, x.n + y.n, "independent shares (Newcombe)")
+
+
+def ratio_bootstrap(
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    seed: int,
+    clusters: Sequence[Hashable] | None = None,
+    replicates: int = 2000,
+) -> tuple[float, float, float]:
+    """95% percentile interval of a sum over a sum by resampling items (or clusters), and the p-value against zero.
+
+    With differences of two models as numerators it is the paired bootstrap (Koehn 2004, section 4, two-sided): both are
+    seen on the same resampled documents. The p-value is twice the share of resamples beyond zero, one added above and
+    below, so it is never 0. Returns `(low, high, p)`.
+    """
+    y, x = _column(numerators), _column(denominators)
+    assert len(x) == len(y), f"{len(y)} numerators for {len(x)} denominators"
+    if clusters is not None:
+        index = {key: position for position, key in enumerate(dict.fromkeys(clusters))}
+        places = [index[key] for key in clusters]
+        y, x = (np.bincount(places, weights=column, minlength=len(index)) for column in (y, x))
+    generator = np.random.default_rng(seed)
+    # how often each item is drawn decides a resample
+    counts = generator.multinomial(len(y), np.full(len(y), 1 / len(y)), size=replicates)
+    values = (counts @ y) / (counts @ x)
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    beyond = min(int((values <= 0).sum()), int((values >= 0).sum()))
+    return float(low), float(high), min(1.0, 2 * (beyond + 1) / (replicates + 1))
+
+
 def mcnemar(ours: ArrayLike, theirs: ArrayLike) -> float:
     """Two-sided p-value of McNemar's exact test on paired 0/1 outcomes: a sign test on the items that differ."""
     from scipy.special import bdtr

@@ -1,13 +1,16 @@
 """How often a judge prefers the model's response to the reference's on the same prompts; a tie is half a win.
 
-Both models respond to every prompt with the same random stream. The judge scores each response alone, so there is no
-order of presentation to be biased by; what can still mislead is length, so a length-controlled rate stands beside it.
-The interval is Wilson's on the per-prompt outcomes, conservative when there are ties.
+Both models respond to every prompt with the same random stream. A rule or a reward model scores each response alone, so
+there is no order of presentation to be biased by; a judge model sees both, so it is asked in both orders, and a verdict
+that goes with the position is a tie (`millbase.judge.pairwise`). What can still mislead is length, so a
+length-controlled rate stands beside it. The interval is Wilson's on the per-prompt outcomes, conservative when there
+are ties.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,7 @@ from evaluation.length_control import length_controlled
 from evaluation.records import Prompt, read_prompts
 from evaluation.responses import Responses
 from evaluation.scores import BlockResult, Item, make_comparison, make_score
+from millbase.errors import StageError
 from millbase.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -29,25 +33,39 @@ NAME = "win_rate"
 EVEN = 0.5
 
 
-def make_judge(block: WinRateConfig, config: EvaluationConfig) -> tuple[Judge, bool]:
-    """The judge, and whether it needs the right answers."""
+@dataclass(frozen=True)
+class Judged:
+    """What the judge made of one prompt's two responses."""
+
+    outcome: float | None
+    """1 for a win, 0.5 for a tie, 0 for a loss; None when a judge model gave no verdict."""
+    record: dict[str, Any]
+    """For the item."""
+    scores: dict[str, float]
+
+
+def make_judge(block: WinRateConfig, config: EvaluationConfig) -> Judge | None:
+    """The judge that scores responses one by one; None for a judge model, which sees both."""
+    if block.judge_model is not None:
+        return None
     if block.rule is not None:
-        rule = RuleJudge(block.rule)
-        return rule, rule.needs_answer
+        return RuleJudge(block.rule)
     from evaluation.judges.reward import RewardModelJudge
 
     assert block.reward_model is not None, "the configuration holds exactly one judge"
-    judge = RewardModelJudge(block.reward_model, dtype=config.dtype, device=config.device, batch_size=config.batch_size)
-    return judge, judge.needs_answer
+    return RewardModelJudge(block.reward_model, dtype=config.dtype, device=config.device, batch_size=config.batch_size)
 
 
 def run_win_rate(
     model: LoadedModel, reference: LoadedModel, block: WinRateConfig, config: EvaluationConfig, responses: Responses
 ) -> BlockResult:
-    """Generate with both models, judge, count."""
-    judge, needs_answer = make_judge(block, config)
+    """Generate with both models, judge, count. StageError when a judge model gives too few verdicts."""
+    judge = make_judge(block, config)
     prompts = read_prompts(
-        block.prompts, limit=block.limit, maximum_bad_share=config.maximum_bad_share, need_answer=needs_answer
+        block.prompts,
+        limit=block.limit,
+        maximum_bad_share=config.maximum_bad_share,
+        need_answer=judge is not None and judge.needs_answer,
     )
     sampling = Sampling(block.sampling.temperature, block.sampling.top_p, block.sampling.top_k)
     length = block.sampling.max_new_tokens
@@ -55,13 +73,21 @@ def run_win_rate(
     theirs = responses(
         reference, prompts.rows, sampling=sampling, max_new_tokens=length, description="responses of the reference"
     )
-    our_scores = judge.score(prompts.rows, [completion.text for completion in ours])
-    their_scores = judge.score(prompts.rows, [completion.text for completion in theirs])
-    items = [_item(*row) for row in zip(prompts.rows, ours, theirs, our_scores, their_scores, strict=True)]
-    outcomes = [item["scores"][NAME] for item in items]
+    details: dict[str, Any] = {"judge": "judge_model" if judge is None else judge.name}
+    if judge is None:
+        judged, asked = _ask_model(prompts.rows, ours, theirs, block, config)
+        details["verdicts"] = asked
+    else:
+        judged = _score_each(judge, prompts.rows, ours, theirs)
+    items = [_item(*row) for row in zip(prompts.rows, ours, theirs, judged, strict=True)]
+    counted = [i for i, one in enumerate(judged) if one.outcome is not None]
+    if not counted:
+        raise StageError(f"the judge gave no verdict on any of {len(judged)} prompts of {block.prompts!r}")
+    outcomes = [float(judged[i].outcome or 0.0) for i in counted]
+    ours, theirs = [ours[i] for i in counted], [theirs[i] for i in counted]
     estimate = statistics.share(outcomes)
     path = f"items/{NAME}.jsonl"
-    details = {"judge": judge.name, **_details(outcomes, ours, theirs)}
+    details |= _details(outcomes, ours, theirs)
     score = make_score(NAME, NAME, estimate, higher_is_better=True, items=path, details=details)
     comparison = make_comparison(
         NAME, NAME, "reference", estimate, kind="win_rate", null=EVEN, higher_is_better=True, details=details
@@ -75,7 +101,49 @@ def run_win_rate(
     )
 
 
-def _item(prompt: Prompt, ours: Completion, theirs: Completion, our_score: float, their_score: float) -> Item:
+def _score_each(
+    judge: Judge, prompts: Sequence[Prompt], ours: Sequence[Completion], theirs: Sequence[Completion]
+) -> list[Judged]:
+    our_scores = judge.score(prompts, [completion.text for completion in ours])
+    their_scores = judge.score(prompts, [completion.text for completion in theirs])
+    return [
+        Judged(outcome(a, b), {"judge_score": a, "reference_judge_score": b}, {"judge_score": a})
+        for a, b in zip(our_scores, their_scores, strict=True)
+    ]
+
+
+def _ask_model(
+    prompts: Sequence[Prompt],
+    ours: Sequence[Completion],
+    theirs: Sequence[Completion],
+    block: WinRateConfig,
+    config: EvaluationConfig,
+) -> tuple[list[Judged], dict[str, Any]]:
+    """A verdict per prompt, and the counts of all: wins, failures, how much the order of presentation mattered."""
+    from evaluation.judges.model import make_chat
+    from millbase.judge import pairwise
+    from millbase.judge.prompts import prompt_text
+
+    assert block.judge_model is not None, "only a judge model is asked"
+    chat = make_chat(block.judge_model, dtype=config.dtype, device=config.device, batch_size=config.batch_size)
+    pairs = [
+        pairwise.Comparison(prompt_text(prompt.messages), a.text, b.text)
+        for prompt, a, b in zip(prompts, ours, theirs, strict=True)
+    ]
+    verdicts = pairwise.compare(chat, pairs, block.judge_model.asking)
+    judged = [
+        Judged(
+            verdict.outcome,
+            {"sides": verdict.sides, "ours_first": verdict.ours_first, "why": verdict.reason, "said": verdict.replies},
+            {},
+        )
+        for verdict in verdicts
+    ]
+    return judged, pairwise.summary(verdicts)
+
+
+def _item(prompt: Prompt, ours: Completion, theirs: Completion, judged: Judged) -> Item:
+    scores = dict(judged.scores) if judged.outcome is None else {NAME: judged.outcome, **judged.scores}
     return {
         "id": prompt.id,
         "prompt_hash": prompt.digest,
@@ -83,9 +151,8 @@ def _item(prompt: Prompt, ours: Completion, theirs: Completion, our_score: float
         "answer": prompt.answer,
         "response": ours.text,
         "reference_response": theirs.text,
-        "judge_score": our_score,
-        "reference_judge_score": their_score,
-        "scores": {NAME: outcome(our_score, their_score), "judge_score": our_score},
+        **judged.record,
+        "scores": scores,
     }
 
 

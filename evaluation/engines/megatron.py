@@ -21,10 +21,19 @@ from typing import Any, Self
 import torch
 
 from evaluation.engines.base import Pair
-from evaluation.generate import GREEDY, Completion, Sampling, Stops, choose, noise, tokenizer_stops
+from evaluation.generate import (
+    GREEDY,
+    Completion,
+    Sampling,
+    Stops,
+    choose,
+    noise,
+    room_for_prompt,
+    tokenizer_stops,
+)
 from evaluation.loglikelihood import batches, clipped, start_token
 from millbase.artifacts import describe_input
-from millbase.errors import ConfigError, StageError
+from millbase.errors import StageError
 from millbase.launch import torchrun
 from millbase.progress import progress
 
@@ -151,12 +160,7 @@ class MegatronEngine:
         batch_size: int = 64,
     ) -> list[Completion]:
         """As `generate.generate`, with the same random streams."""
-        room = self.max_length - max_new_tokens
-        if room < 1:
-            raise ConfigError(
-                f"max_new_tokens {max_new_tokens}: must be below the context of {self.where!r}, {self.max_length} "
-                "tokens, to leave room for the prompt"
-            )
+        room = room_for_prompt(self.max_length, max_new_tokens, self.where)
         stops = Stops.make(self.tokenizer, tokenizer_stops(self.tokenizer), stop_strings)
         rows = [list(prompt)[-room:] for prompt in prompts]
         written: list[list[int]] = [[] for _ in rows]

@@ -13,7 +13,7 @@ from typing import Any
 
 from evaluation.config import VllmConfig
 from evaluation.engines.base import Pair
-from evaluation.generate import GREEDY, Completion, Sampling, Stops, tokenizer_stops
+from evaluation.generate import GREEDY, Completion, Sampling, Stops, room_for_prompt, tokenizer_stops
 from evaluation.loglikelihood import clipped, start_token
 from millbase.artifacts import describe_input
 from millbase.errors import ConfigError, StageError
@@ -77,9 +77,7 @@ class VllmEngine:
         batch_size: int = 64,
     ) -> list[Completion]:
         """As `generate.generate`; sampled answers have one random stream per prompt, but not ours."""
-        room = self.max_length - max_new_tokens
-        if room < 1:
-            raise ConfigError(f"max_new_tokens {max_new_tokens}: must be below the context of {self.where!r}")
+        room = room_for_prompt(self.max_length, max_new_tokens, self.where)
         stops = Stops.make(self.tokenizer, tokenizer_stops(self.tokenizer), stop_strings)
         rows = [list(prompt)[-room:] for prompt in prompts]
         settings = [

@@ -13,6 +13,10 @@ class Judge(Protocol):
 
     name: str
 
+    @property
+    def needs_answer(self) -> bool:
+        """Whether prompts must come with the right answer."""
+
     def score(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
         """One number per prompt and its response."""
 

@@ -48,7 +48,14 @@ def measure(config: ContaminationConfig, out: str | Path) -> Path:
             if (clean := clean_score(score, scores.items(score), flags)) is not None
         ]
         flagged = {name: sorted(item for item, hit in flags.items() if hit) for name, flags in found.items()}
-        document = {"schema": SCHEMA, "scores": rows, "items_found": flagged, "report": report}
+        others = {name: sorted(item for item, hit in flags.items() if not hit) for name, flags in found.items()}
+        document = {
+            "schema": SCHEMA,
+            "scores": rows,
+            "items_found": flagged,
+            "items_clean": others,
+            "report": report,
+        }
         write_json(artifact.path / "contamination.json", document)
         artifact.stats.update(
             contaminated={f"{row['task']} {row['metric']}": row["contaminated"]["value"] for row in rows}
