@@ -95,6 +95,16 @@ class FormatReward(_Reward):
         return pattern
 
 
+class ContainsReward(_Reward):
+    """1 where the right answer stands somewhere in the completion. Naming every answer there is earns it too: put a
+    bound on the length beside it."""
+
+    check: Literal["contains"]
+    """`contains`: a text, as whole words, whatever their case."""
+    column: str = "answer"
+    """Column with the right answer, or a list of answers of which one is enough."""
+
+
 class InstructionsReward(_Reward):
     """Instructions that a program can check, as in IFEval."""
 
@@ -133,7 +143,7 @@ class LengthReward(_Reward):
 
 
 VerifiableReward = Annotated[
-    NumericReward | MathsReward | CodeReward | FormatReward | InstructionsReward | LengthReward,
+    NumericReward | MathsReward | CodeReward | FormatReward | ContainsReward | InstructionsReward | LengthReward,
     Field(discriminator="check"),
 ]
 """One entry of `reward.verifiable`."""

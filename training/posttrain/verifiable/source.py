@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any
 from millbase.errors import ConfigError, InputError, StageError
 from millbase.verify.sandbox import describe
 from training.posttrain.verifiable.answers import score_maths, score_numeric
-from training.posttrain.verifiable.config import CodeReward, InstructionsReward, MathsReward, NumericReward
+from training.posttrain.verifiable.config import (
+    CodeReward,
+    ContainsReward,
+    InstructionsReward,
+    MathsReward,
+    NumericReward,
+)
 from training.posttrain.verifiable.programs import score_code
-from training.posttrain.verifiable.texts import score_format, score_instructions, score_length
+from training.posttrain.verifiable.texts import score_contains, score_format, score_instructions, score_length
 
 if TYPE_CHECKING:
     from training.posttrain.ppo.prompts import Prompt
@@ -25,6 +31,7 @@ SCORERS: dict[str, Scorer] = {
     "maths": score_maths,
     "code": score_code,
     "format": score_format,
+    "contains": score_contains,
     "instructions": score_instructions,
     "length": score_length,
 }
@@ -88,7 +95,7 @@ def reward_function(config: Any) -> Callable[..., list[float]]:
 
 
 def _needed(config: Any) -> list[str]:
-    if isinstance(config, NumericReward | MathsReward | CodeReward):
+    if isinstance(config, NumericReward | MathsReward | CodeReward | ContainsReward):
         return [config.column]
     if isinstance(config, InstructionsReward) and not config.instructions:
         return ["instruction_id_list"]

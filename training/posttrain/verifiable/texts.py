@@ -1,4 +1,4 @@
-"""Rewards for the form of a text: `format`, `instructions`, `length`."""
+"""Rewards for the form of a text: `format`, `contains`, `instructions`, `length`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import regex
 
 from millbase.verify.ifeval import check_instructions
-from training.posttrain.verifiable.config import FormatReward, InstructionsReward, LengthReward
+from training.posttrain.verifiable.config import ContainsReward, FormatReward, InstructionsReward, LengthReward
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -29,6 +29,18 @@ def score_format(config: FormatReward, texts: Sequence[str], rows: Rows) -> list
                 "characters; write it without nested repetitions"
             ) from None
         scores.append(float(found is not None))
+    return scores
+
+
+def score_contains(config: ContainsReward, texts: Sequence[str], rows: Rows) -> list[float]:
+    """1 where an answer occurs as whole words. ValueError where a row has none."""
+    scores = []
+    for text, row in zip(texts, rows, strict=True):
+        value = row.get(config.column)
+        answers = [str(one).strip() for one in (value if isinstance(value, list) else [value]) if one is not None]
+        if not answers or not all(answers):
+            raise ValueError(f"the prompt row's {config.column!r} is {value!r}; expected a text or a list of texts")
+        scores.append(float(any(regex.search(rf"(?i)(?<!\w){regex.escape(one)}(?!\w)", text) for one in answers)))
     return scores
 
 
