@@ -22,7 +22,7 @@ from training.posttrain.group.options import (
     TreeConfig,
 )
 from training.posttrain.ppo.config import PolicyConfig, PpoConfig
-from training.posttrain.ppo.options import SamplerConfig, SftMixConfig
+from training.posttrain.ppo.options import PADDING_WORTH_A_PASS, SamplerConfig, SftMixConfig
 
 PRESETS: dict[str, dict[str, Any]] = {
     "grpo": {},
@@ -100,7 +100,9 @@ class GroupConfig(Config):
     minibatches: int = Field(default=1, gt=0)
     """Optimizer steps in a pass; a step sees `rollout_size / minibatches` completions, of any groups."""
     micro_batch_size: int = Field(default=32, gt=0)
-    """Completions per forward and backward pass of one process. It bounds memory and does not change the result."""
+    """Most completions in a pass of one process. It bounds memory and does not change the result."""
+    padding_worth_a_pass: int = Field(default=PADDING_WORTH_A_PASS, ge=0)
+    """Passes are cut by length so that padded tokens plus this many for every pass are fewest."""
     sampling_batch_size: int = Field(default=256, gt=0)
     """Completions sampled at once by one process."""
     max_prompt_length: int = Field(default=256, gt=0)

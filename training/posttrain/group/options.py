@@ -8,14 +8,11 @@ from pydantic import Field, model_validator
 
 from millbase.config import Config
 from training.posttrain.ppo.config import RewardConfig
-from training.posttrain.verifiable.config import VerifiableReward
 
 
 class GroupRewardConfig(RewardConfig):
     """Where the score of a completion comes from. Normalising is the group's part, so scores stay as they are."""
 
-    verifiable: list[VerifiableReward] = Field(default_factory=list)
-    """Checks by name, each with its weight: numeric, maths, code, format, instructions, length (docs/group.md)."""
     normalize: Literal["none"] = "none"
     """Scores are compared within their group, so nothing is normalised before."""
     clip: float | None = Field(default=None, gt=0)
@@ -24,17 +21,6 @@ class GroupRewardConfig(RewardConfig):
     """Subtracted from the score of a completion that was cut off before an end-of-turn token."""
     whiten: Literal[False] = False
     """PPO's whitening of token rewards; there are none here."""
-
-    @model_validator(mode="after")
-    def _check(self) -> GroupRewardConfig:
-        if self.model is None and not self.functions and not self.verifiable:
-            raise ValueError("no source of rewards: set reward.verifiable, reward.functions or reward.model")
-        if self.function_weights and len(self.function_weights) != len(self.functions):
-            raise ValueError(
-                f"reward.function_weights has {len(self.function_weights)} numbers for {len(self.functions)} "
-                "functions; give one each, or none"
-            )
-        return self
 
 
 class AdvantageConfig(Config):

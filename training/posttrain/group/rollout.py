@@ -29,7 +29,7 @@ from training.posttrain.ppo.batches import micro_batches, minibatches
 from training.posttrain.ppo.distributed import Group
 from training.posttrain.ppo.engines import make_sampler
 from training.posttrain.ppo.kl import kl_estimate
-from training.posttrain.ppo.logprobs import compare, token_logprobs
+from training.posttrain.ppo.logprobs import compare
 from training.posttrain.ppo.prompts import Prompt, PromptSet
 from training.posttrain.ppo.rewards import RewardSource
 from training.posttrain.ppo.rollout import Rollout, completion_hidden, forward_precision
@@ -103,8 +103,9 @@ class GroupRolloutMaker:
         rollout.figures = self._figures(answers)
         rollout.failures = [record for one in answers for record in self._failures(one)]
         began = time.monotonic()
+        sizes = (config.micro_batch_size, config.padding_worth_a_pass)
         for rows in minibatches(self.ppo, number, epoch=0):
-            self._fill(rollout, micro_batches(rollout.total_lengths, rows, group, config.micro_batch_size))
+            self._fill(rollout, micro_batches(rollout.total_lengths, rows, group, *sizes))
         group.sum_(getattr(rollout, name) for name in COMPUTED)
         self._credit(rollout, kept)
         rollout.seconds = {**seconds, "forward": time.monotonic() - began}
@@ -238,12 +239,11 @@ class GroupRolloutMaker:
                 continue
             with forward_precision(self.ppo, rollout.device):
                 hidden = completion_hidden(policy, packed)
-                logp, _ = token_logprobs(hidden, policy.head, packed.targets, *sizes)
                 # without a reference the policy is compared with itself, for its entropy
                 other = hidden if reference is None else completion_hidden(reference, packed)
                 head = policy.head if reference is None else reference.head
                 compared = compare(hidden, policy.head, other, head, packed.targets, *sizes)
-            for name, value in zip(COMPUTED, (logp, compared.reference_logp, compared.kl, compared.entropy)):
+            for name, value in zip(COMPUTED, (compared.logp, compared.reference_logp, compared.kl, compared.entropy)):
                 getattr(rollout, name)[packed.where] = value
 
     def _credit(self, rollout: GroupRollout, groups: list[Answers]) -> None:

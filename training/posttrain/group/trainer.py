@@ -28,7 +28,7 @@ from training.posttrain.ppo.prompts import PromptSet, read_prompts
 from training.posttrain.ppo.records import Records
 from training.posttrain.ppo.rewards import RewardSource, load_sources
 from training.posttrain.ppo.sft_mix import SftMix
-from training.posttrain.verifiable import load_verifiable
+from training.posttrain.verifiable import VerifiableSource
 
 
 class GroupTrainer:
@@ -135,10 +135,11 @@ class GroupTrainer:
 
 def make_sources(config: GroupConfig, prompts: PromptSet, group: Group) -> list[RewardSource]:
     """All sources of the reward. UserError where one cannot be loaded, or prompt rows lack what it reads."""
-    checks = load_verifiable(config.reward.verifiable)
-    for check in checks:
-        check.check_prompts(prompts.prompts)
-    return [*load_sources(config.reward, group.device), *checks]
+    sources = load_sources(config.reward, group.device)
+    for source in sources:
+        if isinstance(source, VerifiableSource):
+            source.check_prompts(prompts.prompts)
+    return sources
 
 
 def _note(metrics: dict[str, float]) -> str:

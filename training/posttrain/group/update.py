@@ -109,7 +109,8 @@ class GroupUpdater:
         weights[rows] = row_weights(lengths, config.loss.normalization, constant)
         weights = weights.float().to(rollout.device)
         tokens, total = float(lengths.sum()), LossStats()
-        for indices in micro_batches(rollout.total_lengths, rows, self.group, config.micro_batch_size):
+        sizes = (config.micro_batch_size, config.padding_worth_a_pass)
+        for indices in micro_batches(rollout.total_lengths, rows, self.group, *sizes):
             packed = rollout.pack(indices)
             if len(packed.targets):
                 total.add(self._backward(rollout, packed, weights, tokens))
