@@ -74,9 +74,9 @@ component_command(tokens, "build", "tokens")
 tokens.command("export-megatron")(inspect.export_megatron)
 tokens.command("show")(show_tokens)
 add_pretrain(app, _MAKE)
-for _name in ("sft", "distill", "reward", "dpo", "ppo", "grpo"):
+for _name in ("sft", "distill", "reward", "reward-ensemble", "prm", "dpo", "kto", "ppo", "grpo"):
     component_command(app, _name, _name, _MAKE)
-for _name in ("reject", "sums"):
+for _name in ("reject", "feedback", "critique", "online-dpo", "sums"):
     component_command(app, _name, _name, _MAKE)
 add_evaluate(app, _MAKE)
 tasks = _group("tasks", "Evaluation tasks: what there is, and what is wrong with their files.", _LOOK)

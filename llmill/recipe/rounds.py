@@ -98,7 +98,7 @@ class Rounds:
                 continue
             self._known(found.group(1), found.group(0))
             for earlier in range(1, number):
-                yield _EARLIER.sub(lambda one, m=earlier: f"${{{stage_name(one.group(1), m)}}}", item)
+                yield item.replace(found.group(0), f"${{{stage_name(found.group(1), earlier)}}}")
 
     def _last(self, found: re.Match[str]) -> str:
         head, _, rest = found.group(1).partition(".")

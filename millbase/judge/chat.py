@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from millbase.hashing import value_digest
+from millbase.progress import progress
 
 Message = dict[str, str]
 """`{"role": "system" | "user" | "assistant", "content": text}`."""
@@ -73,11 +74,13 @@ class CachedChat:
         self.hits += sum(key in found for key in keys)
         self.asked += len(missing)
         wanted = list(missing)
-        for start in range(0, len(wanted), BATCH):
-            part = wanted[start : start + BATCH]
-            replies = self.chat.reply([missing[key] for key in part])
-            found.update(zip(part, replies, strict=True))
-            self._keep([(key, reply.text) for key, reply in zip(part, replies) if reply.text is not None])
+        with progress("judge", total=len(wanted), unit="replies") as bar:
+            for start in range(0, len(wanted), BATCH):
+                part = wanted[start : start + BATCH]
+                replies = self.chat.reply([missing[key] for key in part])
+                found.update(zip(part, replies, strict=True))
+                self._keep([(key, reply.text) for key, reply in zip(part, replies) if reply.text is not None])
+                bar.advance(len(part))
         return [found[key] for key in keys]
 
     def close(self) -> None:

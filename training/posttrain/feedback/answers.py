@@ -31,6 +31,7 @@ from training.posttrain.ppo.models import Policy, check_head, end_of_turn_ids, p
 from training.posttrain.ppo.options import SamplerConfig
 from training.posttrain.ppo.prompts import Prompt, PromptSet, read_prompts
 from training.posttrain.ppo.rollout import forward_precision
+from training.posttrain.ppo.sampling import Completion
 
 logger = get_logger(__name__)
 
@@ -76,13 +77,13 @@ class Answered:
 class Writer:
     """A policy that answers prompts."""
 
-    def __init__(self, config: AnswersConfig, device: torch.device | None = None) -> None:
+    def __init__(self, config: AnswersConfig, gradient_checkpointing: bool = False) -> None:
         """UserError when the model does not load or has no room for the prompts."""
         self.config = config
-        self.device = device or single_process(config.device).device
+        self.device = single_process(config.device).device
         loaded = load_model(config.model, device=self.device)
         self.tokenizer: Any = loaded.tokenizer
-        self.policy = Policy(prepare(loaded.model, False), end_of_turn_ids(loaded))
+        self.policy = Policy(prepare(loaded.model, gradient_checkpointing), end_of_turn_ids(loaded))
         self.digest = loaded.digest
         check_head(self.policy)
         longest = min(config.max_prompt_length, loaded.max_length - config.max_new_tokens)
@@ -92,8 +93,8 @@ class Writer:
                 f"{loaded.max_length} positions; lower it"
             )
         self.longest_prompt = longest
-        self._sampling = _sampling(config)
-        self._sampler = make_sampler(self._sampling, self.policy, self.tokenizer.pad_token_id or 0)
+        self.sampling = _sampling(config)
+        self._sampler = make_sampler(self.sampling, self.policy, self.tokenizer.pad_token_id or 0)
 
     def prompts(self) -> PromptSet:
         """The prompts of the configuration that fit."""
@@ -102,10 +103,17 @@ class Writer:
     @torch.no_grad()
     def answer(self, number: int, prompts: Sequence[Prompt]) -> list[Answered]:
         """K answers to each prompt of piece `number`."""
+        return self.read(prompts, self.draw(number, prompts))
+
+    def draw(self, number: int, prompts: Sequence[Prompt]) -> list[Completion]:
+        """The tokens of K answers to each prompt of piece `number`, those of one prompt side by side."""
+        repeated = [prompt.tokens for prompt in prompts for _ in range(self.config.samples)]
+        with forward_precision(self.sampling, self.device):
+            return self._sampler.draw(number, repeated, list(range(len(repeated))), len(repeated))
+
+    def read(self, prompts: Sequence[Prompt], drawn: Sequence[Completion]) -> list[Answered]:
+        """Drawn tokens as text."""
         each = self.config.samples
-        repeated = [prompt.tokens for prompt in prompts for _ in range(each)]
-        with forward_precision(self._sampling, self.device):
-            drawn = self._sampler.draw(number, repeated, list(range(len(repeated))), len(repeated))
         answers = [Answer(self._decode(one.tokens, one.finished), len(one.tokens), one.finished) for one in drawn]
         return [
             Answered(prompt.messages, prompt.columns, answers[n * each : (n + 1) * each])

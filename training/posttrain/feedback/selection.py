@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Any
 
 from training.posttrain.feedback.answers import Answer, Answered
-from training.posttrain.feedback.config import RejectConfig
+from training.posttrain.feedback.config import SelectionConfig
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Chosen:
     """Answers that repeat an earlier one."""
 
 
-def choose(row: Answered, config: RejectConfig) -> Chosen:
+def choose(row: Answered, config: SelectionConfig) -> Chosen:
     """The answers to keep and the pairs of one prompt."""
     different = distinct(row.answers)
     scored = [answer for answer in different if answer.score is not None]
@@ -97,7 +97,7 @@ def gain_by_n(rows: Sequence[Answered], samples: int) -> list[dict[str, Any]]:
     return result
 
 
-def _pairs(usable: list[Answer], scored: list[Answer], config: RejectConfig) -> list[Pair]:
+def _pairs(usable: list[Answer], scored: list[Answer], config: SelectionConfig) -> list[Pair]:
     if config.pairs == "none":
         return []
     if config.pairs == "best_worst":

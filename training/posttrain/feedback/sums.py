@@ -47,7 +47,7 @@ class SumsConfig(Config):
     """The small world of sums."""
 
     style: Literal["direct", "steps"] = "direct"
-    """`direct`: 47+38= is answered with 85; `steps`: with 7+8=15,4+3+1=8,85."""
+    """`direct`: 47+38= is answered with 85; `steps`: with 7+8=15 4+3+1=8 85."""
     largest: int = Field(default=99, ge=39, le=99)
     """Largest summand; the smallest is 10. Fewer problems are learnt faster."""
     heldout: int = Field(default=500, gt=0)
@@ -100,7 +100,7 @@ def answer(problem: Problem, style: str, total: int | None = None) -> str:
     ones = a % 10 + b % 10
     carry = "+1" if ones > 9 else ""
     tens = a // 10 + b // 10 + ones // 10
-    return f"{a % 10}+{b % 10}={ones},{a // 10}+{b // 10}{carry}={tens},{total}"
+    return f"{a % 10}+{b % 10}={ones} {a // 10}+{b // 10}{carry}={tens} {total}"
 
 
 def mistake(problem: Problem, random: Random) -> int:
