@@ -14,6 +14,11 @@ from pydantic import Field, model_validator
 
 from training.posttrain.config import PosttrainConfig
 
+WITHOUT_REFERENCE = ("orpo", "simpo")
+"""Objectives of the policy alone."""
+OURS = ("cdpo", *WITHOUT_REFERENCE)
+"""Objectives of `objectives.py`; the others are TRL's."""
+
 
 class DpoConfig(PosttrainConfig):
     """Preference optimisation of a checkpoint on pairs of answers; writes a `checkpoint`."""
@@ -68,7 +73,7 @@ class DpoConfig(PosttrainConfig):
     @property
     def without_reference(self) -> bool:
         """Whether the objective is of the policy alone."""
-        return self.loss in ("orpo", "simpo")
+        return self.loss in WITHOUT_REFERENCE
 
 
 def train_dpo(config: DpoConfig, out: str | Path) -> Path:

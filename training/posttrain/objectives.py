@@ -11,9 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WITHOUT_REFERENCE = ("orpo", "simpo")
-"""Objectives of the policy alone."""
-OURS = ("cdpo", *WITHOUT_REFERENCE)
+
+def kto(log_ratio: Tensor, desirable: Tensor, kl: Tensor, beta: float, weights: tuple[float, float]) -> Tensor:
+    """KTO: an answer's value is the sigmoid of how far its log-ratio to the reference lies from `kl`.
+
+    `log_ratio` `[B]`, `desirable` `[B]` bool, `kl` a number >= 0 without gradient; `weights` of desirable and
+    undesirable answers (lambda_D, lambda_U). Ethayarajh et al. 2024, equations 7 and 8, with the constant lambda_y - v.
+    With `kl` 0 it is APO-zero on single answers (D'Oosterlinck et al. 2024, equation 7).
+    """
+    sign = torch.where(desirable, 1.0, -1.0)
+    weight = torch.where(desirable, weights[0], weights[1]).to(log_ratio.dtype)
+    return weight * (1 - torch.sigmoid(beta * sign * (log_ratio - kl)))
 
 
 def cdpo(margin: Tensor, beta: float, label_smoothing: float) -> Tensor:

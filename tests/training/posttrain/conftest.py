@@ -93,6 +93,16 @@ def checkpoint(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="session")
+def other(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the same kind with other weights: a reference or a teacher."""
+    model = build_model(tokenizer, seed=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3.0 if parameter.ndim > 1 else 1.0)
+    return save_model(tmp_path_factory.mktemp("other"), model, tokenizer)
+
+
+@pytest.fixture(scope="session")
 def write_rows() -> Callable[[Path, list[dict[str, Any]]], Path]:
     def write(path: Path, rows: list[dict[str, Any]]) -> Path:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -25,16 +25,6 @@ def config(checkpoint: Path, data: Path, **changes: Any) -> DpoConfig:
     return DpoConfig(**small_run(checkpoint, data, **changes))
 
 
-@pytest.fixture(scope="module")
-def other(checkpoint: Path, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reference that is not the starting model."""
-    model = build_model(tokenizer, seed=1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(3.0 if parameter.ndim > 1 else 1.0)
-    return save_model(tmp_path_factory.mktemp("reference"), model, tokenizer)
-
-
 def answer_logprobs(folder: Path, rows: list[dict[str, Any]], side: str) -> list[torch.Tensor]:
     """Log-probabilities of each answer's tokens up to its `<|im_end|>`, one unpadded row at a time in double."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()

@@ -18,21 +18,12 @@ from millbase.artifacts import open_artifact
 from millbase.errors import StageError
 from millbase.metrics import read_metrics
 from training.posttrain import objectives
-from training.posttrain.dpo import DpoConfig, train_dpo
+from training.posttrain.dpo import WITHOUT_REFERENCE, DpoConfig, train_dpo
 
-from .conftest import build_model, pairs, save_model, small_run
+from .conftest import pairs, small_run
 from .test_dpo import answer_logprobs
 
 BETA, SMOOTHING, GAMMA = 0.3, 0.2, 0.7
-
-
-@pytest.fixture(scope="module")
-def other(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model = build_model(tokenizer, seed=1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(3.0 if parameter.ndim > 1 else 1.0)
-    return save_model(tmp_path_factory.mktemp("reference"), model, tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +72,7 @@ def by_hand(loss: str, s: dict[str, Tensor]) -> Tensor:
 def test_loss_is_the_papers(
     loss: str, checkpoint: Path, other: Path, few: Path, sides: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    free = loss in objectives.WITHOUT_REFERENCE
+    free = loss in WITHOUT_REFERENCE
     settings = DpoConfig(
         **small_run(
             checkpoint,

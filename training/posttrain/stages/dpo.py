@@ -14,7 +14,7 @@ from training.load import load_model
 from training.posttrain import objectives
 from training.posttrain.callbacks import ChosenDrop
 from training.posttrain.data import Loaded, Row, load_preferences
-from training.posttrain.dpo import DpoConfig
+from training.posttrain.dpo import OURS, DpoConfig
 from training.posttrain.encode import ChatEncoder
 from training.posttrain.model import Start, peft_config
 from training.posttrain.run import Stage, check_vocabulary, row_length
@@ -65,7 +65,7 @@ class DpoTrainer(StageTrainer, trl.DPOTrainer):  # type: ignore[misc]
         return logprobs
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        if self.config.loss not in objectives.OURS:
+        if self.config.loss not in OURS:
             return super()._compute_loss(model, inputs, return_outputs)
         mask = inputs["completion_mask"]
         given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
@@ -137,7 +137,7 @@ class DpoStage(Stage[DpoConfig]):
 
     def trainer(self, start: Start, arguments: dict[str, Any], train: Any, heldout: Any) -> Any:
         config = self.config
-        ours = config.loss in objectives.OURS
+        ours = config.loss in OURS
         losses: list[str] = ["sigmoid" if ours else config.loss]
         weights = [1.0]
         if config.sft_weight and not ours:
