@@ -14,7 +14,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from millbase.artifacts import open_artifact
 from millbase.errors import InputError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 MODEL_KINDS = ("checkpoint",)
 REWARD_KINDS = ("reward-model",)
+PROCESS_KIND = "process-reward-model"
+ENSEMBLE_KIND = "reward-ensemble"
 DTYPES = ("float32", "bfloat16", "float16")
 
 Message = dict[str, Any]
@@ -71,6 +73,8 @@ class LoadedRewardModel:
     path: Path
     digest: str
     max_length: int
+    kind: ClassVar[str] = "reward-model"
+    """Kind of the artifact; two other kinds have classes of their own."""
 
     def score(self, list_of_messages: list[list[Message]], batch_size: int = 32) -> list[float]:
         """One reward for each conversation (`[{"role", "content"}, ...]`), in the same order.
@@ -114,8 +118,8 @@ def load_model(path: str | Path, dtype: str = "float32", device: str | torch.dev
     """
     from transformers import AutoModelForCausalLM
 
-    model, tokenizer, folder, digest = _load(AutoModelForCausalLM, path, MODEL_KINDS, dtype, device)
-    return LoadedModel(model=model, tokenizer=tokenizer, path=folder, digest=digest, max_length=_max_length(model))
+    model, tokenizer, folder, digest, max_length = open_model(AutoModelForCausalLM, path, MODEL_KINDS, dtype, device)
+    return LoadedModel(model=model, tokenizer=tokenizer, path=folder, digest=digest, max_length=max_length)
 
 
 def load_reward_model(
@@ -123,11 +127,23 @@ def load_reward_model(
 ) -> LoadedRewardModel:
     """Load a reward model: a `reward-model` artifact, its `hf/` folder, or a one-label sequence classifier's folder.
 
+    A `process-reward-model` and a `reward-ensemble` load too, as subclasses that score conversations in the same way.
     Raises as `load_model`, and InputError when the model has more than one label or its tokenizer no padding token.
     """
     from transformers import AutoModelForSequenceClassification
 
-    model, tokenizer, folder, digest = _load(AutoModelForSequenceClassification, path, REWARD_KINDS, dtype, device)
+    kind = _recorded_kind(Path(path))
+    if kind == ENSEMBLE_KIND:
+        from training.reward_ensemble import load_ensemble
+
+        return load_ensemble(Path(path), dtype, device)
+    if kind == PROCESS_KIND:
+        from training.process_reward import load_process_reward_model
+
+        return load_process_reward_model(path, dtype, device)
+    model, tokenizer, folder, digest, max_length = open_model(
+        AutoModelForSequenceClassification, path, REWARD_KINDS, dtype, device
+    )
     if model.config.num_labels != 1:
         raise InputError(
             f"{folder}: a reward model gives one number, this classifier has {model.config.num_labels} labels; "
@@ -138,9 +154,15 @@ def load_reward_model(
             f"{folder}: the tokenizer or config.json has no padding token, so the end of a conversation cannot be "
             "found; set pad_token in both"
         )
-    return LoadedRewardModel(
-        model=model, tokenizer=tokenizer, path=folder, digest=digest, max_length=_max_length(model)
-    )
+    return LoadedRewardModel(model=model, tokenizer=tokenizer, path=folder, digest=digest, max_length=max_length)
+
+
+def _recorded_kind(path: Path) -> str | None:
+    """Kind of the artifact that `path` is, or whose `hf/` it is; None without a manifest."""
+    for artifact in (path, *((path.parent,) if path.name == "hf" else ())):
+        if (artifact / MANIFEST).is_file():
+            return str(json.loads((artifact / MANIFEST).read_text(encoding="utf-8")).get("kind"))
+    return None
 
 
 def tokenizer_digest(folder: str | Path) -> str:
@@ -163,9 +185,10 @@ def tokenizer_digest(folder: str | Path) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _load(
+def open_model(
     auto_class: Any, path: str | Path, kinds: tuple[str, ...], dtype: str, device: str | torch.device | None
-) -> tuple[Any, Any, Path, str]:
+) -> tuple[Any, Any, Path, str, int]:
+    """(model, tokenizer, Hugging Face folder, digest, longest sequence) of an artifact of `kinds`, or a folder."""
     import torch
     from transformers import AutoTokenizer
 
@@ -192,7 +215,7 @@ def _load(
             f"{folder}: the tokenizer has {len(tokenizer)} tokens but the model's embedding only {rows} rows; "
             "they do not belong together, put the model's own tokenizer files beside it"
         )
-    return model, tokenizer, folder, digest
+    return model, tokenizer, folder, digest, _max_length(model)
 
 
 def _locate(path: Path, kinds: tuple[str, ...]) -> tuple[Path, str, str | None]:

@@ -19,6 +19,9 @@ class LoraConfig(Config):
     """The adapters' output is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout before the adapters."""
+    dora: bool = False
+    """Learn the length of each weight's columns apart from their direction (DoRA, Liu et al. 2024): closer to full
+    training at low ranks, slower."""
 
 
 class PosttrainConfig(Config):
@@ -29,8 +32,14 @@ class PosttrainConfig(Config):
     tokenizer: str | None = None
     """Tokenizer folder whose chat template is used instead of the checkpoint's; its vocabulary must be the same."""
 
+    chat_template: str | None = None
+    """Chat template to train with and to save with the model: `chatml` (that of llmill's own tokenizers), `llama3`,
+    `qwen`, `alpaca`, or a Jinja file that marks the assistant's spans by `{% generation %}`. null for the tokenizer's
+    own."""
+
     data: str | list[str]
-    """Training files: paths or globs (.jsonl, .json, .parquet, .arrow; .gz or .zst)."""
+    """Training files: paths or globs (.jsonl, .json, .parquet, .arrow; .gz or .zst), local or remote; of a data set on
+    the Hugging Face hub `hf://datasets/OWNER/NAME/**/*.parquet`."""
     share: float = Field(default=1.0, gt=0, le=1)
     """Use this share of the training rows, drawn with the seed."""
     limit: int | None = Field(default=None, gt=0)

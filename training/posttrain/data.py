@@ -25,6 +25,7 @@ MAX_BAD_SHARE = 0.05
 
 INSTRUCTIONS = "messages, or prompt and completion, or instruction (with input) and output"
 PREFERENCES = "prompt, chosen and rejected, or prompt and answers ranked best first"
+LABELLED = "prompt, completion and label (true or false); or " + PREFERENCES
 PROMPTS = "prompt (text or messages), or instruction (with input)"
 
 
@@ -42,15 +43,32 @@ def load_instructions(patterns: str | Sequence[str], max_bad_share: float = MAX_
 
     Raises InputError (nothing matches, nothing usable) and StageError (too many bad rows).
     """
-    return _load(patterns, _instruction, INSTRUCTIONS, max_bad_share, "instructions")
+    return read_normalised(patterns, _instruction, INSTRUCTIONS, max_bad_share, "instructions")
 
 
 def load_preferences(patterns: str | Sequence[str], max_bad_share: float = MAX_BAD_SHARE) -> Loaded:
     """Pairs `{"prompt", "chosen", "rejected"}` of message lists, with `margin` where the data has one.
 
-    K ranked answers give the K(K-1)/2 pairs of Ouyang et al. 2022, section 3.5. Raises as `load_instructions`.
+    K ranked answers give the K(K-1)/2 pairs of Ouyang et al. 2022, section 3.5, less those of equal `ranks`. Raises as
+    `load_instructions`.
     """
-    return _load(patterns, _preferences, PREFERENCES, max_bad_share, "preferences")
+    return read_normalised(patterns, _preferences, PREFERENCES, max_bad_share, "preferences")
+
+
+def load_rankings(patterns: str | Sequence[str], max_bad_share: float = MAX_BAD_SHARE) -> Loaded:
+    """As `load_preferences`, with K > 2 ranked answers to a prompt left together: `{"prompt", "answers", "ranks"}`.
+
+    `answers` are message lists and `ranks` numbers, the lowest the best; equal ones make no pair (`ranked_pairs`).
+    """
+    return read_normalised(patterns, _ranking, PREFERENCES, max_bad_share, "preferences")
+
+
+def load_labelled(patterns: str | Sequence[str], max_bad_share: float = MAX_BAD_SHARE) -> Loaded:
+    """Single answers `{"prompt", "completion", "label"}`, each desirable (true) or not; a pair gives one of both.
+
+    Raises as `load_instructions`.
+    """
+    return read_normalised(patterns, _labelled, LABELLED, max_bad_share, "labelled answers")
 
 
 def load_prompts(patterns: str | Sequence[str], max_bad_share: float = MAX_BAD_SHARE) -> Loaded:
@@ -58,16 +76,21 @@ def load_prompts(patterns: str | Sequence[str], max_bad_share: float = MAX_BAD_S
 
     Raises as `load_instructions`.
     """
-    return _load(patterns, _prompt, PROMPTS, max_bad_share, "prompts")
+    return read_normalised(patterns, _prompt, PROMPTS, max_bad_share, "prompts")
 
 
-def _load(
+def read_normalised(
     patterns: str | Sequence[str],
     normalise: Callable[[Row], Iterator[Row | RowError]],
     expected: str,
     max_bad_share: float,
     what: str,
 ) -> Loaded:
+    """Every row of the files as `normalise` makes it: rows, or a RowError for one that cannot be used.
+
+    `expected` and `what` are for messages. Raises InputError (nothing matches, nothing usable) and StageError (too many
+    bad rows).
+    """
     tally = Tally(expected=f"{what} rows with {expected}")
     rows: list[Row] = []
     for path in glob_files(patterns, what=f"{what} files"):
@@ -93,9 +116,9 @@ def _instruction(raw: Row) -> Iterator[Row | RowError]:
     if turns is not None:
         messages = to_messages(turns, "user")
     elif raw.get("completion") is not None:
-        messages = _prompt_messages(raw) + to_messages(raw["completion"], "assistant")
+        messages = prompt_messages(raw) + to_messages(raw["completion"], "assistant")
     elif raw.get("instruction") is not None and raw.get("output") is not None:
-        messages = _prompt_messages(raw) + to_messages(raw["output"], "assistant")
+        messages = prompt_messages(raw) + to_messages(raw["output"], "assistant")
     else:
         raise _unknown(raw)
     if len(messages) < 2 or messages[-1]["role"] != "assistant":
@@ -111,20 +134,69 @@ def _preferences(raw: Row) -> Iterator[Row | RowError]:
     elif raw.get("chosen") is None or raw.get("rejected") is None:
         raise _unknown(raw)
     elif _first(raw, "prompt", "instruction", "messages", "conversations") is not None:
-        yield _pair(_prompt_messages(raw), raw["chosen"], raw["rejected"], raw.get("margin"))
+        yield _pair(prompt_messages(raw), raw["chosen"], raw["rejected"], raw.get("margin"))
     else:
         yield _pair_without_prompt(raw)
 
 
 def _ranked(raw: Row) -> Iterator[Row | RowError]:
-    prompt, answers = _prompt_messages(raw), raw["answers"]
-    if not isinstance(answers, list) or len(answers) < 2:
+    for item in _ranking(raw):
+        if isinstance(item, RowError) or "answers" not in item:
+            yield item
+        else:
+            answers = item["answers"]
+            for better, worse in ranked_pairs(item):
+                yield {"prompt": item["prompt"], "chosen": answers[better], "rejected": answers[worse]}
+
+
+def _ranking(raw: Row) -> Iterator[Row | RowError]:
+    if raw.get("answers") is None:
+        yield from _preferences(raw)
+        return
+    prompt, given = prompt_messages(raw), raw["answers"]
+    if not isinstance(given, list) or len(given) < 2:
         raise RowError("fewer than two answers", "answers must be a list of at least two, best first")
-    for better, worse in combinations(answers, 2):
-        try:
-            yield _pair(prompt, better, worse, None)
-        except RowError as error:
-            yield error
+    ranks = raw.get("ranks") if raw.get("ranks") is not None else list(range(1, len(given) + 1))
+    if not isinstance(ranks, list) or len(ranks) != len(given) or not all(_is_number(rank) for rank in ranks):
+        raise RowError("ranks do not fit the answers", f"expected {len(given)} numbers, the lowest the best: {ranks!r}")
+    row: Row = {"prompt": prompt, "answers": [_answer(prompt, answer, "an answer") for answer in given], "ranks": ranks}
+    for left, right in combinations(range(len(given)), 2):
+        if ranks[left] != ranks[right] and row["answers"][left] == row["answers"][right]:
+            yield RowError("chosen equals rejected", "the two answers are the same")
+    pairs = ranked_pairs(row)
+    if not pairs:
+        raise RowError("no pair", "all answers have the same rank or the same text")
+    if len(given) > 2:
+        yield row
+    else:
+        ((better, worse),) = pairs
+        yield {"prompt": prompt, "chosen": row["answers"][better], "rejected": row["answers"][worse]}
+
+
+def ranked_pairs(row: Row) -> list[tuple[int, int]]:
+    """(better, worse) numbers of answers for every pair of `row` whose ranks and texts differ, in the answers'
+    order."""
+    pairs = []
+    for left, right in combinations(range(len(row["answers"])), 2):
+        if row["ranks"][left] != row["ranks"][right] and row["answers"][left] != row["answers"][right]:
+            pairs.append((left, right) if row["ranks"][left] < row["ranks"][right] else (right, left))
+    return pairs
+
+
+def _labelled(raw: Row) -> Iterator[Row | RowError]:
+    if raw.get("completion") is None:
+        for pair in _preferences(raw):
+            if isinstance(pair, RowError):
+                yield pair
+            else:
+                for side, label in (("chosen", True), ("rejected", False)):
+                    yield {"prompt": pair["prompt"], "completion": pair[side], "label": label}
+        return
+    label = raw.get("label")
+    if label not in (True, False):
+        raise RowError("no label", f"label is {label!r}; expected true (desirable) or false")
+    prompt = prompt_messages(raw)
+    yield {"prompt": prompt, "completion": _answer(prompt, raw["completion"], "completion"), "label": bool(label)}
 
 
 def _annotated(raw: Row) -> Row:
@@ -135,7 +207,7 @@ def _annotated(raw: Row) -> Row:
     if preference == 1.5:
         raise RowError("tie", "preference is 1.5")
     better, worse = ("output_1", "output_2") if preference < 1.5 else ("output_2", "output_1")
-    return _pair(_prompt_messages(raw), raw.get(better), raw.get(worse), abs(preference - 1.5) * 2)
+    return _pair(prompt_messages(raw), raw.get(better), raw.get(worse), abs(preference - 1.5) * 2)
 
 
 def _pair_without_prompt(raw: Row) -> Row:
@@ -159,28 +231,37 @@ def _pair_without_prompt(raw: Row) -> Row:
 def _pair(prompt: list[Message], chosen: Any, rejected: Any, margin: Any) -> Row:
     pair: Row = {"prompt": prompt}
     for side, value in (("chosen", chosen), ("rejected", rejected)):
-        answer = to_messages(value, "assistant")
-        # Some data sets repeat the conversation on each side.
-        if len(answer) > len(prompt) and answer[: len(prompt)] == prompt:
-            answer = answer[len(prompt) :]
-        if answer[-1]["role"] != "assistant":
-            raise RowError("does not end with an answer", f"the last message of {side} must be the assistant's")
-        pair[side] = answer
+        pair[side] = _answer(prompt, value, side)
     if pair["chosen"] == pair["rejected"]:
         raise RowError("chosen equals rejected", "the two answers are the same")
     if margin is not None:
-        if isinstance(margin, bool) or not isinstance(margin, (int, float)):
+        if not _is_number(margin):
             raise RowError("margin is not a number", repr(margin))
         pair["margin"] = float(margin)
     return pair
 
 
+def _answer(prompt: list[Message], value: Any, name: str) -> list[Message]:
+    """The messages of an answer, up to the assistant's last."""
+    answer = to_messages(value, "assistant")
+    # Some data sets repeat the conversation on each side.
+    if len(answer) > len(prompt) and answer[: len(prompt)] == prompt:
+        answer = answer[len(prompt) :]
+    if answer[-1]["role"] != "assistant":
+        raise RowError("does not end with an answer", f"the last message of {name} must be the assistant's")
+    return answer
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _prompt(raw: Row) -> Iterator[Row | RowError]:
     used = ("prompt", "instruction", "input", "messages", "conversations")
-    yield {"prompt": _prompt_messages(raw), **{name: value for name, value in raw.items() if name not in used}}
+    yield {"prompt": prompt_messages(raw), **{name: value for name, value in raw.items() if name not in used}}
 
 
-def _prompt_messages(raw: Row) -> list[Message]:
+def prompt_messages(raw: Row) -> list[Message]:
     """What comes before the answer; ends with a user (or tool) message."""
     value = _first(raw, "prompt", "messages", "conversations")
     if value is not None:

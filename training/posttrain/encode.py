@@ -14,9 +14,10 @@ from typing import Any
 
 from millbase.errors import InputError
 from millbase.progress import progress
-from training.posttrain.data import Row
+from training.posttrain.data import Row, ranked_pairs
 from training.posttrain.messages import Message
 from training.posttrain.rows import RowError, Tally
+from training.process_reward import solution_tokens
 
 IGNORED = -100
 """Label of tokens that are not trained on (torch's cross-entropy default)."""
@@ -93,6 +94,45 @@ class ChatEncoder:
                 self._cut()
             sides[f"{side}_ids"] = ids[:room]
         return {**self._distinct(sides), **({"margin": row["margin"]} if "margin" in row else {})}
+
+    def scored_answers(self, row: Row) -> tuple[list[list[int]], list[list[int]]]:
+        """(token ids of every conversation as a reward model reads it, pairs of them) of a prompt's ranked answers."""
+        if len(self._prompt(row["prompt"])) >= self.max_length:
+            raise TooLong("prompt fills max_length")
+        answers = []
+        for answer in row["answers"]:
+            ids, _ = self._render(row["prompt"] + answer)
+            if len(ids) > self.max_length:
+                self._cut()
+            answers.append(ids[: self.max_length])
+        pairs = [[better, worse] for better, worse in ranked_pairs(row) if answers[better] != answers[worse]]
+        if not pairs:
+            raise TooLong("answers equal once cut")
+        return answers, pairs
+
+    def answer(self, row: Row) -> Row:
+        """`{"prompt_ids", "completion_ids", "label"}` of one labelled answer, up to its end-of-turn token."""
+        prompt = self._prompt(row["prompt"])
+        room = self.max_length - len(prompt)
+        if room < 1:
+            raise TooLong("prompt fills max_length")
+        completion = self._answer(prompt, row["prompt"] + row["completion"], room)
+        return {"prompt_ids": prompt, "completion_ids": completion, "label": row["label"]}
+
+    def steps(self, row: Row, separator: str) -> tuple[list[int], list[int]]:
+        """(token ids, position of every step's last token) of a solution; steps that do not fit are cut."""
+        prompt = self._prompt(row["prompt"])
+        self._refuse_special([{"role": "assistant", "content": step} for step in row["steps"]])
+        solution, marks = solution_tokens(self.tokenizer, row["steps"], separator)
+        marks = [len(prompt) + mark for mark in marks]
+        fitting = [mark for mark in marks if mark < self.max_length]
+        if not fitting:
+            raise TooLong("prompt and first step fill max_length")
+        if len(fitting) < len(marks):
+            self._cut()
+        if all(label is None for label in row["labels"][: len(fitting)]):
+            raise TooLong("no labelled step within max_length")
+        return (prompt + solution)[: fitting[-1] + 1], fitting
 
     def _answer(self, prompt: list[int], messages: list[Message], room: int) -> list[int]:
         ids, mask = self._render(messages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from millbase.errors import InputError
 from training.load import load_model, tokenizer_digest
 from training.posttrain.config import LoraConfig, PosttrainConfig
+from training.posttrain.templates import use_template
 
 
 @dataclass
@@ -43,7 +45,29 @@ def load_start(config: PosttrainConfig) -> Start:
             f"max_length = {config.max_length} exceeds the context of {config.model!r}, {loaded.max_length} tokens; "
             f"set max_length to {loaded.max_length} or less"
         )
+    if config.chat_template is not None:
+        use_template(tokenizer, config.chat_template)
     return Start(loaded.model, tokenizer, loaded.path, config.max_length or loaded.max_length, loaded.digest)
+
+
+def new_head(start: Start, auto_class: Any, **settings: Any) -> Start:
+    """The same model with a new linear head named `score` instead of next-token logits; `settings` go to its config.
+
+    The head starts normal with standard deviation 1 / sqrt(hidden size + 1) (Stiennon et al. 2020; Huang et al. 2024,
+    section 3.2), from torch's global seed, and a bias, where it has one, at 0.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(start.path)
+    for name, value in settings.items():
+        setattr(config, name, value)
+    model = auto_class.from_pretrained(start.path, config=config, dtype=torch.float32, use_safetensors=True)
+    # A head that looks for a sequence's last token finds it by the padding after it.
+    model.config.pad_token_id = start.tokenizer.pad_token_id
+    torch.nn.init.normal_(model.score.weight, std=1 / math.sqrt(model.config.hidden_size + 1))
+    if model.score.bias is not None:
+        torch.nn.init.zeros_(model.score.bias)
+    return Start(model, start.tokenizer, start.path, start.max_length, start.digest)
 
 
 def _other_tokenizer(folder: str, model_folder: Path, own: Any) -> Any:
@@ -81,7 +105,7 @@ def resolve_device(config: PosttrainConfig) -> tuple[str, bool]:
 
 
 def peft_config(lora: LoraConfig | None, task: str) -> Any:
-    """peft's configuration of the adapters (`task`: CAUSAL_LM or SEQ_CLS), or None for full training."""
+    """peft's configuration of the adapters (`task`: CAUSAL_LM, SEQ_CLS or TOKEN_CLS), or None for full training."""
     if lora is None:
         return None
     import peft
@@ -91,9 +115,10 @@ def peft_config(lora: LoraConfig | None, task: str) -> Any:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
+        use_dora=lora.dora,
         target_modules="all-linear",
         # A new head has nothing to adapt: it is trained whole.
-        modules_to_save=["score"] if task == "SEQ_CLS" else None,
+        modules_to_save=["score"] if task != "CAUSAL_LM" else None,
     )
 
 

@@ -2,8 +2,10 @@
 
     llmill reward configs/posttrain/reward_demo.yaml --out runs/reward
 
-The loss is the Bradley-Terry model's, -log sigmoid(r(chosen) - r(rejected)) (Ouyang et al. 2022, equation 1). The
-reward of a conversation, rendered with the chat template, is read at its last token.
+The loss is the Bradley-Terry model's, -log sigmoid(r(chosen) - r(rejected)). K ranked answers to a prompt are one row:
+every answer is read once, and the losses of all pairs are averaged, so that a prompt counts once however many answers
+it has (Ouyang et al. 2022, equation 1). The reward of a conversation, rendered with the chat template, is read at its
+last token.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from training.posttrain.config import PosttrainConfig
 
 
 class RewardConfig(PosttrainConfig):
-    """Training of a reward model on pairs of answers; writes a `reward-model`."""
+    """Training of a reward model on pairs or ranked lists of answers; writes a `reward-model`. `batch_size` counts
+    prompts: a row of K ranked answers has K conversations."""
 
     center_rewards: float = Field(default=0.01, ge=0)
     """Weight of (r(chosen) + r(rejected))^2, which keeps rewards near zero: the Bradley-Terry loss leaves their mean

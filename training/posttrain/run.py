@@ -33,10 +33,12 @@ from training.load import tokenizer_digest
 from training.posttrain.callbacks import MetricsCallback, WholeCheckpoints, last_whole_checkpoint
 from training.posttrain.config import PosttrainConfig
 from training.posttrain.data import Loaded, Row
-from training.posttrain.encode import ChatEncoder, encode_rows
+from training.posttrain.encode import IGNORED, ChatEncoder, encode_rows
 from training.posttrain.model import Start, export, load_start, resolve_device
 from training.posttrain.order import TrainingOrder
 from training.posttrain.split import hold_out, take
+from training.posttrain.templates import NAMES
+from training.posttrain.token_statistics import in_words, padding_share, token_statistics
 
 logger = get_logger(__name__)
 
@@ -74,6 +76,14 @@ class Stage(ABC, Generic[C]):
         """The training set as the trainer sees it; packing happens here."""
         return train
 
+    def mix(self, rows: list[Row], stats: dict[str, Any]) -> list[Row]:
+        """The training rows with those of other sources; counts go to `stats`."""
+        return rows
+
+    def to_write(self, model: Any, start: Start) -> Any:
+        """The model to write after training."""
+        return model
+
     def finish(self, art: OpenArtifact) -> None:
         """Add to the statistics after training."""
 
@@ -83,10 +93,11 @@ class Stage(ABC, Generic[C]):
 
     def inputs(self) -> dict[str, str | list[str] | None]:
         """Named inputs for the manifest."""
-        data, eval_data = self.config.data, self.config.eval_data
+        data, eval_data, template = self.config.data, self.config.eval_data, self.config.chat_template
         return {
             "model": self.config.model,
             "tokenizer": self.config.tokenizer,
+            "chat_template": None if template in (None, *NAMES) else template,
             "data": glob_files(data, f"{self.what} files"),
             "eval_data": None if eval_data is None else glob_files(eval_data, f"validation {self.what} files"),
         }
@@ -112,7 +123,8 @@ class Stage(ABC, Generic[C]):
         art.stats.update(trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad))
         self._train(trainer, len(train), art)
         self.finish(art)
-        export(trainer.accelerator.unwrap_model(trainer.model), start.tokenizer, art.path / "hf", encoder.stop_id)
+        model = self.to_write(trainer.accelerator.unwrap_model(trainer.model), start)
+        export(model, start.tokenizer, art.path / "hf", encoder.stop_id)
         art.stats["tokenizer_digest"] = tokenizer_digest(art.path / "hf")
 
     def _data(self, encoder: ChatEncoder, art: OpenArtifact) -> tuple[Any, Any]:
@@ -129,7 +141,7 @@ class Stage(ABC, Generic[C]):
             rows, held = hold_out(rows, config.eval_share)
             _write_rows(art.path / "heldout.jsonl.gz", held)
             art.stats["eval_data"] = {"held_out": len(held)}
-        rows = take(rows, config.share, config.limit, config.seed)
+        rows = self.mix(take(rows, config.share, config.limit, config.seed), art.stats)
         train = self._encoded(encoder, rows, self.what, art.stats["data"])
         if not held:
             return train, None
@@ -144,6 +156,9 @@ class Stage(ABC, Generic[C]):
         if encoded.stats["truncated"]:
             logger.warning("%s: %d answers cut at %d tokens", what, encoded.stats["truncated"], encoder.max_length)
         # Longest first: a validation batch then needs little padding.
+        lengths, trained = [row_length(row) for row in encoded.rows], trained_tokens(encoded.rows)
+        stats["tokens"] = token_statistics(lengths, trained, encoder.max_length)
+        logger.info("%s", in_words(what, stats["tokens"]))
         ordered = encoded.rows if what == self.what else sorted(encoded.rows, key=row_length, reverse=True)
         return datasets.Dataset.from_list(ordered)
 
@@ -160,6 +175,7 @@ class Stage(ABC, Generic[C]):
         trainer = self.trainer(start, arguments, train, heldout)
         lengths = [row_length(row) for row in train]
         trainer.order = TrainingOrder(lengths, config.batch_size, steps, config.seed, config.length_window)
+        art.stats["padding_share"] = round(padding_share(lengths, list(trainer.order), config.micro_rows), 4)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         return trainer
@@ -224,10 +240,21 @@ def training_arguments(config: PosttrainConfig, directory: str, steps: int, vali
 
 
 def row_length(row: Row) -> int:
-    """Tokens the model reads for one row: of a pair, those of the longer side."""
+    """Tokens the model reads for one row: of several answers, those of the longest."""
     if "input_ids" in row:
         return len(row["input_ids"])
+    if "answer_ids" in row:
+        return max(len(ids) for ids in row["answer_ids"])
+    if "completion_ids" in row:
+        return len(row["prompt_ids"]) + len(row["completion_ids"])
     return len(row.get("prompt_ids") or []) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+
+
+def trained_tokens(rows: list[Row]) -> list[int] | None:
+    """Of each row, the tokens that the loss is over; None where rows have no labels."""
+    if "labels" not in rows[0]:
+        return None
+    return [sum(label != IGNORED for label in row["labels"]) for row in rows]
 
 
 def _write_rows(path: Path, rows: list[Row]) -> None:

@@ -22,6 +22,18 @@ def take(rows: list[Row], share: float, limit: int | None, seed: int) -> list[Ro
     return [rows[index] for index in sorted(generator.permutation(len(rows))[:count])]
 
 
+def repeat(rows: list[Row], weight: float, seed: int) -> list[Row]:
+    """Every row floor(weight) times, and a random share of them, the rest of the weight, once more."""
+    whole, rest = int(weight), weight - int(weight)
+    drawn = take(rows, rest, None, seed) if rows and round(rest * len(rows)) else []
+    return rows * whole + drawn
+
+
+def is_held_out(row: Row, share: float) -> bool:
+    """Whether `hold_out` with this `share` puts the row's prompt aside."""
+    return _position(row) < share
+
+
 def hold_out(rows: list[Row], share: float) -> tuple[list[Row], list[Row]]:
     """Split into (train, held out): rows of one prompt go to the same side, decided by a digest of the prompt's text.
 
@@ -30,7 +42,7 @@ def hold_out(rows: list[Row], share: float) -> tuple[list[Row], list[Row]]:
     train: list[Row] = []
     heldout: list[Row] = []
     for row in rows:
-        (heldout if _position(row) < share else train).append(row)
+        (heldout if is_held_out(row, share) else train).append(row)
     if not train or not heldout:
         raise InputError(
             f"eval_share = {share:g} of {len(rows)} rows leaves nothing to "

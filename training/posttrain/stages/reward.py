@@ -1,23 +1,92 @@
-"""The reward-model stage on TRL's RewardTrainer."""
+"""The reward-model stage on TRL's RewardTrainer, with all pairs of a prompt's ranked answers in one batch."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import trl
 
-from training.posttrain.data import Loaded, Row, load_preferences
+from training.posttrain.data import Loaded, Row, load_rankings
 from training.posttrain.encode import ChatEncoder
-from training.posttrain.model import Start, load_start, peft_config
+from training.posttrain.model import Start, load_start, new_head, peft_config
 from training.posttrain.reward import RewardConfig
 from training.posttrain.run import Stage
 from training.posttrain.stages.trainer import StageTrainer
 
 
+class RankingCollator:
+    """Rows of ranked answers to padded tensors: every answer once, `[A, T]`, and the pairs among them.
+
+    `pairs` `[P, 2]` are rows of `input_ids`, the better first; `weights` `[P]` are 1 / (pairs of the prompt), so that
+    they sum to the number of prompts (Ouyang et al. 2022, equation 1); `margins` `[P]`.
+    """
+
+    def __init__(self, pad_token_id: int) -> None:
+        self.pad = pad_token_id
+
+    def __call__(self, rows: list[Row]) -> dict[str, torch.Tensor]:
+        answers = [torch.tensor(ids) for row in rows for ids in row["answer_ids"]]
+        pairs, weights, margins, first = [], [], [], 0
+        for row in rows:
+            pairs += [[first + better, first + worse] for better, worse in row["pairs"]]
+            weights += [1 / len(row["pairs"])] * len(row["pairs"])
+            margins += row["margins"]
+            first += len(row["answer_ids"])
+        width = max(len(ids) for ids in answers)
+        input_ids = torch.full((len(answers), width), self.pad)
+        attention_mask = torch.zeros(len(answers), width, dtype=torch.long)
+        for number, ids in enumerate(answers):
+            input_ids[number, : len(ids)] = ids
+            attention_mask[number, : len(ids)] = 1
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "pairs": torch.tensor(pairs),
+            "weights": torch.tensor(weights),
+            "margins": torch.tensor(margins, dtype=torch.float32),
+        }
+
+
 class RewardTrainer(StageTrainer, trl.RewardTrainer):  # type: ignore[misc]
-    """TRL's RewardTrainer with our row order."""
+    """TRL's RewardTrainer with our row order, on ranked answers that are tokenised already."""
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset
+
+    def _set_signature_columns_if_needed(self) -> None:
+        self._signature_columns = ["answer_ids", "pairs", "margins"]
+
+    def _weight(self, inputs: dict[str, Any]) -> float:
+        return float(inputs["weights"].sum())
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        mode = "train" if self.model.training else "eval"
+        output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+        rewards = output.logits.squeeze(-1)
+        better, worse = rewards[inputs["pairs"]].unbind(dim=1)
+        shares = inputs["weights"] / inputs["weights"].sum()
+        losses = -F.logsigmoid(better - worse - inputs["margins"])
+        if self.args.center_rewards_coefficient is not None:
+            losses = losses + self.args.center_rewards_coefficient * (better + worse) ** 2
+        loss = (shares * losses).sum()
+        if mode == "train":
+            self._total_train_tokens += int(inputs["attention_mask"].sum())
+        metrics = self._metrics[mode]
+        metrics["num_tokens"] = [self._total_train_tokens]
+        with torch.no_grad():
+            for name, value in (
+                ("min_reward", rewards.min()),
+                ("mean_reward", rewards.mean()),
+                ("max_reward", rewards.max()),
+                ("accuracy", (shares * (better > worse)).sum()),
+                ("margin", (shares * (better - worse)).sum()),
+            ):
+                metrics[name].append(value.item())
+        return (loss, output) if return_outputs else loss
 
 
 class RewardStage(Stage[RewardConfig]):
@@ -31,13 +100,19 @@ class RewardStage(Stage[RewardConfig]):
         return with_scalar_head(load_start(self.config))
 
     def load_rows(self, patterns: str | list[str]) -> Loaded:
-        return load_preferences(patterns, self.config.max_bad_share)
+        return load_rankings(patterns, self.config.max_bad_share)
 
     def encode(self, encoder: ChatEncoder, row: Row) -> Row:
+        if "answers" in row:
+            answer_ids, pairs = encoder.scored_answers(row)
+            return {"answer_ids": answer_ids, "pairs": pairs, "margins": [0.0] * len(pairs)}
         encoded = encoder.scored_pair(row)
-        if not self.config.use_margin:
-            encoded.pop("margin", None)
-        return encoded
+        margin = encoded.get("margin", 0.0) if self.config.use_margin else 0.0
+        return {
+            "answer_ids": [encoded["chosen_ids"], encoded["rejected_ids"]],
+            "pairs": [[0, 1]],
+            "margins": [margin],
+        }
 
     def trainer(self, start: Start, arguments: dict[str, Any], train: Any, heldout: Any) -> Any:
         return RewardTrainer(
@@ -47,6 +122,7 @@ class RewardStage(Stage[RewardConfig]):
                 max_length=None,  # rows are cut already
                 center_rewards_coefficient=self.config.center_rewards or None,
             ),
+            data_collator=RankingCollator(start.tokenizer.pad_token_id),
             train_dataset=train,
             eval_dataset=heldout,
             processing_class=start.tokenizer,
@@ -55,17 +131,7 @@ class RewardStage(Stage[RewardConfig]):
 
 
 def with_scalar_head(start: Start) -> Start:
-    """The same model with one number per sequence instead of next-token logits.
-
-    The head starts normal with standard deviation 1 / sqrt(hidden size + 1) (Stiennon et al. 2020; Huang et al. 2024,
-    section 3.2), from torch's global seed.
-    """
+    """The same model with one number per sequence instead of next-token logits."""
     from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(
-        start.path, num_labels=1, dtype=torch.float32, use_safetensors=True
-    )
-    # The head finds a sequence's last token by looking for padding: it must know the padding token.
-    model.config.pad_token_id = start.tokenizer.pad_token_id
-    torch.nn.init.normal_(model.score.weight, std=1 / math.sqrt(model.config.hidden_size + 1))
-    return Start(model, start.tokenizer, start.path, start.max_length, start.digest)
+    return new_head(start, AutoModelForSequenceClassification, num_labels=1)
