@@ -105,7 +105,7 @@ def distinct(responses: Sequence[Sequence[str]], n: int) -> float:
 
 def self_bleu(responses: Sequence[Sequence[str]]) -> float:
     """Mean BLEU-4, from 0 to 1, of each response against all others. Empty responses count as equal to one another."""
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     bleu = BLEU(tokenize="none", smooth_method="exp", effective_order=True)
     texts = [" ".join(words) for words in responses]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evaluation.config import EvaluationConfig
+from evaluation.judge_config import JudgeModelConfig
 
 Inputs = dict[str, str | Path | list[str] | None]
 
@@ -32,7 +33,7 @@ def evaluation_inputs(config: EvaluationConfig) -> Inputs:
     if config.win_rate:
         judge = config.win_rate.judge_model
         inputs["prompts"] = config.win_rate.prompts
-        inputs["judge"] = config.win_rate.rule or config.win_rate.reward_model or (judge and judge.model)
+        inputs["judge"] = config.win_rate.rule or config.win_rate.reward_model or _local(judge)
     if config.kl:
         inputs["kl_prompts"] = config.kl.prompts
     if config.samples:
@@ -45,12 +46,12 @@ def _behaviour_inputs(config: EvaluationConfig) -> Inputs:
     if config.safety:
         judge = config.safety.judge_model
         inputs["safety_prompts"] = config.safety.prompts
-        inputs["safety_judge"] = judge and judge.model
+        inputs["safety_judge"] = _local(judge)
     if config.dialogues:
         judge = config.dialogues.judge_model
         inputs["dialogue_prompts"] = config.dialogues.prompts
         inputs["dialogue_references"] = config.dialogues.references
-        inputs["dialogue_judge"] = config.dialogues.reward_model or (judge and judge.model)
+        inputs["dialogue_judge"] = config.dialogues.reward_model or _local(judge)
     if config.diversity:
         inputs["diversity_prompts"] = config.diversity.prompts
     if config.memorisation:
@@ -64,3 +65,8 @@ def _behaviour_inputs(config: EvaluationConfig) -> Inputs:
     if config.alignment_tax:
         inputs["scores_before"] = config.alignment_tax.before
     return inputs
+
+
+def _local(judge: JudgeModelConfig | None) -> str | None:
+    """The judge's checkpoint, when it runs in this process."""
+    return None if judge is None else judge.model

@@ -84,7 +84,8 @@ def read_passages(folder: Path, model: LoadedModel, config: EvaluationConfig) ->
     end = model.tokenizer.get_added_vocab().get(END_OF_TEXT)
     size = block.prefix + block.continuation
     step = max(1, count_documents(folder) // block.documents)
-    passages, short = [], 0
+    passages: list[Passage] = []
+    short = 0
     for number, document in enumerate(read_documents(folder, end, model.model.config.vocab_size)):
         if number % step or len(passages) == block.documents:
             continue

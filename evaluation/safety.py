@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from evaluation import statistics
 from evaluation.behaviour_config import SafetyConfig
@@ -136,8 +136,8 @@ def judged_classes(
 def read_class(reply: str) -> Class | None:
     """The last `Verdict:` of a reply, or None."""
     found = re.findall(r"verdict\W*?:\W*(\w+)", reply, re.IGNORECASE)
-    word = found[-1].lower() if found else ""
-    return word if word in get_args(Class) and word != "empty" else None  # type: ignore[return-value]
+    words: dict[str, Class] = {"refusal": "refusal", "answer": "answer"}
+    return words.get(found[-1].lower()) if found else None
 
 
 def _item(asked: Asked, text: str, found: Class | None) -> Item:

@@ -177,7 +177,8 @@ def ratio_bootstrap(
     if clusters is not None:
         index = {key: position for position, key in enumerate(dict.fromkeys(clusters))}
         places = [index[key] for key in clusters]
-        y, x = (np.bincount(places, weights=column, minlength=len(index)) for column in (y, x))
+        y = np.bincount(places, weights=y, minlength=len(index)).astype(np.float64)
+        x = np.bincount(places, weights=x, minlength=len(index)).astype(np.float64)
     generator = np.random.default_rng(seed)
     # how often each item is drawn decides a resample
     counts = generator.multinomial(len(y), np.full(len(y), 1 / len(y)), size=replicates)

@@ -9,6 +9,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -16,8 +17,19 @@ from evaluation.bits_per_byte import run_bits_per_byte
 from evaluation.config import BitsPerByteConfig, TasksConfig
 from evaluation.task_files import prepare_tasks
 from evaluation.tasks import run_tasks
+from millbase.artifacts import artifact_digest
 from millbase.errors import ConfigError, InputError, StageError
+from millbase.hashing import file_digest
 from training.load import LoadedModel
+
+
+def sign_again(artifact: Path, name: str) -> None:
+    """Put the digest of a changed file into the manifest."""
+    manifest = json.loads((artifact / "manifest.json").read_text())
+    file = artifact / name
+    manifest["files"][name] = {"bytes": file.stat().st_size, "digest": file_digest(file)}
+    manifest["digest"] = artifact_digest("tokens", manifest["files"])
+    (artifact / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_equals_lm_evals_rolling_figure(loaded: LoadedModel, tokens: Path, web: Path, tmp_path: Path) -> None:
@@ -73,13 +85,7 @@ def test_another_tokenizer_is_refused(loaded: LoadedModel, tokens: Path, tmp_pat
     content = json.loads(file.read_text())
     content["model"]["merges"] = content["model"]["merges"][:-1]
     file.write_text(json.dumps(content))
-    manifest = json.loads((other / "manifest.json").read_text())
-    from millbase.artifacts import artifact_digest
-    from millbase.hashing import file_digest
-
-    manifest["files"]["tokenizer/tokenizer.json"] = {"bytes": file.stat().st_size, "digest": file_digest(file)}
-    manifest["digest"] = artifact_digest("tokens", manifest["files"])
-    (other / "manifest.json").write_text(json.dumps(manifest))
+    sign_again(other, "tokenizer/tokenizer.json")
     with pytest.raises(InputError, match="another tokenizer"):
         run_bits_per_byte(loaded, BitsPerByteConfig(tokens=str(other)), batch_size=4)
 
@@ -89,3 +95,29 @@ def test_nan_is_named(loaded: LoadedModel, tokens: Path) -> None:
     diverged.model.model.norm.weight.data.fill_(float("nan"))
     with pytest.raises(StageError, match="NaN"):
         run_bits_per_byte(diverged, BitsPerByteConfig(tokens=str(tokens)), batch_size=4)
+
+
+def test_each_source_of_the_mix_has_its_own_figure(loaded: LoadedModel, tokens: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(tokens, mixed)
+    file = mixed / "heldout" / "part-00000.arrow"
+    with pa.ipc.open_file(str(file)) as reader:
+        table = reader.read_all()
+    names = ["books" if i % 3 == 0 else "web" for i in range(table.num_rows)]
+    table = table.set_column(1, "source", pa.array(names))
+    with pa.ipc.new_file(str(file), table.schema) as writer:
+        writer.write_table(table)
+    sign_again(mixed, "heldout/part-00000.arrow")
+    result = run_bits_per_byte(loaded, BitsPerByteConfig(tokens=str(mixed)), batch_size=8)
+    whole, books, web = result.scores
+    assert (books.name, web.name) == ("bits_per_byte of books", "bits_per_byte of web")
+    rows = result.items["items/bits_per_byte.jsonl"]
+    bits = {
+        name: [row["scores"]["bits_per_byte"] for row in rows if row["source"] == name] for name in ("books", "web")
+    }
+    for score, name in ((books, "books"), (web, "web")):
+        assert score.value == pytest.approx(sum(b for b, _ in bits[name]) / sum(n for _, n in bits[name]))
+        assert score.n == len(bits[name]) and sum(f"of {name}" in row["scores"] for row in rows) == score.n
+    assert min(books.value, web.value) < whole.value < max(books.value, web.value)
+    alone = run_bits_per_byte(loaded, BitsPerByteConfig(tokens=str(mixed), by_source=False), batch_size=8)
+    assert len(alone.scores) == 1

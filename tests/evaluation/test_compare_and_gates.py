@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from evaluation import statistics
@@ -129,3 +130,34 @@ def test_blocks_bring_their_gates() -> None:
 def test_settings_that_do_not_fit_together(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(EvaluationConfig, values)
+
+
+def test_the_paired_bootstrap_stands_beside_the_delta_method() -> None:
+    generator = np.random.default_rng(0)
+    sizes = generator.integers(50, 500, size=120).astype(float)
+    theirs = sizes * 2 + generator.normal(size=120) * 20
+    ours = theirs - sizes * 0.05 + generator.normal(size=120) * 8
+    a = score(metric="bits_per_byte")
+    rows = [
+        items([[float(x), float(n)] for x, n in zip(side, sizes, strict=True)], metric="bits_per_byte")
+        for side in (ours, theirs)
+    ]
+    (comparison,) = compared(*rows, a, a)
+    details = comparison.details
+    low, high = comparison.ci95
+    assert low is not None and high is not None
+    # two ways to the same interval
+    assert details["bootstrap_low"] == pytest.approx(low, abs=0.1 * (high - low))
+    assert details["bootstrap_high"] == pytest.approx(high, abs=0.1 * (high - low))
+    assert details["bootstrap_p"] < 0.01 and details["p_value"] < 0.01
+    (same,) = compared(rows[0], rows[0], a, a)
+    assert same.details["bootstrap_p"] == 1.0 and same.details["bootstrap_low"] == 0.0
+
+
+def test_a_bootstrap_of_clusters_draws_clusters() -> None:
+    y, x = [1.0, 1.0, -1.0, -1.0] * 10, [1.0] * 40
+    alone = statistics.ratio_bootstrap(y, x, 0)
+    clustered = statistics.ratio_bootstrap(y, x, 0, [i // 2 for i in range(40)])
+    assert clustered[1] - clustered[0] == pytest.approx(2**0.5 * (alone[1] - alone[0]), rel=0.2)
+    by_loop = np.random.default_rng(0).multinomial(40, [1 / 40] * 40, size=2000) @ np.array(y) / 40
+    assert alone[:2] == pytest.approx(tuple(np.quantile(by_loop, [0.025, 0.975])))

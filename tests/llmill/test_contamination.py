@@ -77,6 +77,7 @@ def test_planted_items_are_found_and_no_others(tmp_path: Path, capsys: pytest.Ca
     config = ContaminationConfig(scores=write_scores(tmp_path / "s", rows), corpus=corpus_with(tmp_path, planted))
     found = read_contamination(measure(config, tmp_path / "out"))
     assert found["items_found"] == {"items/quiz.jsonl": ["0", "2", "5"]}
+    assert len(found["items_clean"]["items/quiz.jsonl"]) == 17
     (row,) = found["scores"]
     assert row["contaminated"]["value"] == pytest.approx(3 / 20) and row["value"] == pytest.approx(10 / 20)
     assert row["clean"]["value"] == pytest.approx(8 / 17) and row["clean"]["n"] == 17
