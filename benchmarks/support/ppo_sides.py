@@ -72,6 +72,7 @@ class Clock:
 
 def ours(settings: dict[str, Any]) -> list[Phases]:
     """llmill's trainer: the loop that `llmill ppo` runs."""
+    from millbase.process import keep_freed_memory
     from training.posttrain.ppo import PpoConfig
     from training.posttrain.ppo.distributed import single_process
     from training.posttrain.ppo.engines import OwnSampler
@@ -98,6 +99,7 @@ def ours(settings: dict[str, Any]) -> list[Phases]:
             "threads": settings["threads"],
         }
     )
+    keep_freed_memory()  # as `llmill ppo` does
     clock, updates = Clock(), []
     clock.wrap(OwnSampler, "draw", "generating")
     clock.wrap(Updater, "update", "updating")

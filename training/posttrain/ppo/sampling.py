@@ -14,8 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from transformers import DynamicCache
 
+from training.posttrain.ppo.cache import sampling_cache
 from training.posttrain.ppo.models import Policy
 
 COMPACT_BELOW = 0.8
@@ -70,7 +70,7 @@ def _sample_batch(
     lengths = torch.full((batch,), max_new, dtype=torch.long, device=device)
     finished = torch.zeros(batch, dtype=torch.bool, device=device)
     rows = torch.arange(batch, device=device)  # the rows still in the batch, by their original number
-    cache = DynamicCache(config=policy.model.config)
+    cache = sampling_cache(policy.model.config)
     hidden = policy.hidden(ids, attention_mask=mask[:, :width], position_ids=positions, cache=cache)[:, -1]
     for step in range(max_new):
         token, logp = draw(policy.head(hidden).float() / temperature, uniforms[rows, step])

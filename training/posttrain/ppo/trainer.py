@@ -34,6 +34,7 @@ from training.posttrain.ppo.sft_mix import SftMix
 from training.posttrain.ppo.state import Partial, TrainingState
 from training.posttrain.ppo.update import Updater, UpdateResult
 from training.posttrain.ppo.watcher import Watcher
+from training.posttrain.verifiable import VerifiableSource
 
 logger = get_logger(__name__)
 
@@ -53,6 +54,9 @@ class PpoTrainer:
             )
         self.prompts = read_prompts(config.prompts, tokenizer, limit, config.seed)
         sources = load_sources(config.reward, group.device)
+        for source in sources:
+            if isinstance(source, VerifiableSource):
+                source.check_prompts(self.prompts.prompts)
         watcher = None if config.monitor is None else Watcher(config, group.device)
         normalizer = ScoreNormalizer(config.reward.normalize, config.reward.clip)
         judges = [] if watcher is None else watcher.judges

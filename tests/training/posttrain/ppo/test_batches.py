@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
 import torch
 
-from training.posttrain.ppo.batches import learning_rate_scale, micro_batches, minibatches
+from training.posttrain.ppo.batches import cut, learning_rate_scale, micro_batches, minibatches
 from training.posttrain.ppo.config import PpoConfig, RewardConfig
 from training.posttrain.ppo.distributed import Group
 
@@ -33,6 +34,27 @@ def test_processes_share_a_minibatch(size: int) -> None:
     for part in parts:
         ordered = [lengths[row] for batch in part for row in batch]
         assert ordered == sorted(ordered, reverse=True)
+
+
+@pytest.mark.parametrize("padding", [0, 3, 10, 1000])
+def test_passes_are_cut_where_padding_is_worth_it(padding: int) -> None:
+    """Against every way of cutting; with nothing to lose by a pass each length is alone, with much only `size` cuts."""
+    lengths, size = [19, 18, 18, 11, 10, 4, 4, 4, 1], 4
+
+    def cost(parts: list[tuple[int, int]]) -> int:
+        return sum(lengths[start] * (end - start) + padding for start, end in parts)
+
+    ways = []
+    for chosen in itertools.product((False, True), repeat=len(lengths) - 1):
+        places = [0, *(n + 1 for n, here in enumerate(chosen) if here), len(lengths)]
+        parts = list(itertools.pairwise(places))
+        if all(end - start <= size for start, end in parts):
+            ways.append(cost(parts))
+    parts = cut(lengths, size, padding)
+    assert [n for start, end in parts for n in range(start, end)] == list(range(len(lengths)))
+    assert max(end - start for start, end in parts) <= size
+    assert cost(parts) == min(ways)
+    assert cut([], size, padding) == []
 
 
 def test_gather_inverts_share() -> None:

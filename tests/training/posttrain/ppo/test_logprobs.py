@@ -34,6 +34,20 @@ def test_equals_log_softmax(setup: tuple[torch.Tensor, nn.Linear, torch.Tensor],
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("chunk", [5, 100])
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_own_backward_pass(setup: tuple[torch.Tensor, nn.Linear, torch.Tensor], chunk: int, temperature: float) -> None:
+    hidden, head, targets = setup
+    scale = torch.linspace(-1, 1, N)
+    wanted = (head(hidden) / temperature).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    expected = torch.autograd.grad((scale * wanted).sum(), [hidden, head.weight, head.bias])
+    logp, _ = token_logprobs(hidden, head, targets, temperature, chunk)
+    torch.testing.assert_close(logp, wanted)
+    actual = torch.autograd.grad((scale * logp).sum(), [hidden, head.weight, head.bias])
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_only_one_chunk_of_logits_is_kept_for_the_backward_pass() -> None:
     hidden, head, targets = torch.randn(400, H, requires_grad=True), nn.Linear(H, 500), torch.randint(500, (400,))
     kept: list[int] = []
@@ -60,6 +74,8 @@ def test_comparison_with_a_reference(setup: tuple[torch.Tensor, nn.Linear, torch
     other = nn.Linear(H, V)
     p, q = (torch.distributions.Categorical(logits=h(hidden) / TEMPERATURE) for h in (head, other))
     result = compare(hidden, head, hidden, other, targets, TEMPERATURE, chunk=6)
+    assert torch.equal(result.logp, token_logprobs(hidden, head, targets, TEMPERATURE, chunk=6)[0])
+    torch.testing.assert_close(result.logp, p.log_prob(targets))
     torch.testing.assert_close(result.reference_logp, q.log_prob(targets))
     torch.testing.assert_close(result.kl, torch.distributions.kl_divergence(p, q))
     torch.testing.assert_close(result.entropy, p.entropy())

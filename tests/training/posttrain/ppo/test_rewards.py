@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
-from millbase.errors import ConfigError, StageError
+from millbase.errors import ConfigError, InputError, StageError
 from training.posttrain.ppo.config import RewardConfig
 from training.posttrain.ppo.prompts import Prompt
 from training.posttrain.ppo.rewards import FunctionReward, ScoreNormalizer, find_function, load_sources
+from training.posttrain.ppo.trainer import PpoTrainer
 
 PROMPTS = [Prompt([{"role": "user", "content": f"what is {n}"}], [1] * (n + 1), {"answer": str(n)}) for n in range(4)]
 TEXTS = ["it is 0", "2", "", "three is 3 please"]
@@ -46,6 +48,20 @@ def test_bad_functions_are_named(rewards_file: Path, name: str, message: str) ->
 def test_functions_that_cannot_be_found(reference: str) -> None:
     with pytest.raises(ConfigError, match=reference):
         find_function(reference)
+
+
+def test_verifiable_rewards_are_sources_too(make_trainer: Callable[..., PpoTrainer]) -> None:
+    verifiable = "reward.verifiable=[{check: numeric, weight: 2.0}]"
+    trainer = make_trainer(verifiable)
+    letters, numeric = trainer.maker.sources
+    prompts = trainer.prompts.prompts[:2]
+    answers = [str(prompt.columns["answer"]) for prompt in prompts]
+    assert (numeric.weight, numeric.score(prompts, [answers[0], "no"])) == (2.0, [1.0, 0.0])
+    rollout = trainer.maker.make(0, 0.1)
+    expected = torch.tensor(rollout.source_scores[letters.name]) + 2 * torch.tensor(rollout.source_scores[numeric.name])
+    torch.testing.assert_close(rollout.scores, expected)
+    with pytest.raises(InputError, match="reads the column 'solution'"):
+        make_trainer("reward.verifiable=[{check: numeric, column: solution}]")
 
 
 def test_no_source_is_an_error() -> None:
