@@ -28,6 +28,8 @@ MODEL_KINDS = ("checkpoint",)
 REWARD_KINDS = ("reward-model",)
 PROCESS_KIND = "process-reward-model"
 ENSEMBLE_KIND = "reward-ensemble"
+SCORING_KINDS = (*REWARD_KINDS, PROCESS_KIND, ENSEMBLE_KIND)
+"""Artifacts that `load_reward_model` opens."""
 DTYPES = ("float32", "bfloat16", "float16")
 
 Message = dict[str, Any]

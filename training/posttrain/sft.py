@@ -44,7 +44,8 @@ class SftConfig(PosttrainConfig):
     """Fill sequences of max_length with whole conversations (best-fit decreasing; they do not see one another). Saves
     padding on GPUs; on CPUs sorting by length (length_window) is faster. batch_size then counts filled sequences."""
     mix: list[MixSource] = Field(default_factory=list)
-    """Further instructions with weights. Rows whose prompts are held out by eval_share are left out of them too."""
+    """Further instructions with weights; `share` and `limit` are for `data` alone. Rows whose prompts are held out by
+    eval_share are left out of them too."""
     replay: ReplayConfig | None = None
     """Pretraining text mixed into the training rows; null for none."""
     neftune_alpha: float | None = Field(default=None, gt=0)

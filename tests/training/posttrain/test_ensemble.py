@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from millbase.artifacts import open_artifact
 from millbase.errors import InputError
 from training.load import load_reward_model
 from training.posttrain.ensemble import EnsembleConfig, build_ensemble, temperature
+from training.posttrain.ppo.config import RewardConfig as PpoReward
+from training.posttrain.ppo.prompts import Prompt
+from training.posttrain.ppo.rewards import load_sources
 from training.posttrain.reward import RewardConfig, train_reward
 from training.reward_ensemble import LoadedEnsemble, combined
 
@@ -78,6 +82,16 @@ def test_scores_of_an_ensemble(combine: str, members: list[Path], judged: Path, 
     assert all(x["log_loss_calibrated"] <= x["log_loss"] + 1e-9 for x in figures)
     again = build_ensemble(config, tmp_path / "again")
     assert (out / "ensemble.json").read_text() == (again / "ensemble.json").read_text()
+
+
+def test_ppo_takes_an_ensemble_as_its_reward(members: list[Path], tmp_path: Path) -> None:
+    out = build_ensemble(EnsembleConfig(members=[str(m) for m in members], combine="min"), tmp_path / "ensemble")
+    (source,) = load_sources(PpoReward(model=str(out), batch_size=3), torch.device("cpu"))
+    rows = pairs(7, seed=3)
+    prompts = [Prompt(messages=row["prompt"], tokens=[], columns={}) for row in rows]
+    scores = source.score(prompts, [row["chosen"][0]["content"] for row in rows])
+    alone = [load_reward_model(member).score(conversations()) for member in members]
+    assert scores == pytest.approx([min(values) for values in zip(*alone, strict=True)], rel=1e-4, abs=1e-5)
 
 
 def test_a_perfect_member_has_a_bounded_temperature() -> None:

@@ -17,13 +17,19 @@ from millbase.metrics import read_metrics
 from training.posttrain.callbacks import last_whole_checkpoint
 from training.posttrain.config import PosttrainConfig
 from training.posttrain.dpo import DpoConfig, train_dpo
+from training.posttrain.kto import KtoConfig, train_kto
+from training.posttrain.prm import PrmConfig, train_prm
 from training.posttrain.reward import RewardConfig, train_reward
 from training.posttrain.sft import SftConfig, train_sft
+
+from .test_prm import solutions
 
 STAGES: dict[str, tuple[Any, Any]] = {
     "sft": (SftConfig, train_sft),
     "reward": (RewardConfig, train_reward),
     "dpo": (DpoConfig, train_dpo),
+    "kto": (KtoConfig, train_kto),
+    "prm": (PrmConfig, train_prm),
 }
 
 KILLED = """
@@ -85,7 +91,14 @@ def run_killed(
 
 @pytest.mark.parametrize(
     ("stage", "kill_at", "when", "resumes_at"),
-    [("sft", 7, "step", 4), ("sft", 8, "save", 4), ("reward", 9, "step", 8), ("dpo", 6, "step", 4)],
+    [
+        ("sft", 7, "step", 4),
+        ("sft", 8, "save", 4),
+        ("reward", 9, "step", 8),
+        ("dpo", 6, "step", 4),
+        ("kto", 6, "step", 4),
+        ("prm", 9, "step", 8),
+    ],
 )
 def test_killed_and_started_again(
     stage: str,
@@ -97,8 +110,11 @@ def test_killed_and_started_again(
     preferences: Path,
     tmp_path: Path,
     repository: Path,
+    write_rows: Any,
 ) -> None:
     data = instructions if stage == "sft" else preferences
+    if stage == "prm":
+        data = write_rows(tmp_path / "steps.jsonl", solutions(40))
     values = settings(stage, checkpoint, data)
     config_class, train = STAGES[stage]
     config: PosttrainConfig = config_class(**values)

@@ -89,7 +89,7 @@ def test_loss_is_the_assistants_cross_entropy(
 
 @pytest.mark.parametrize(
     "change",
-    [{"micro_batch_size": 2}, {"micro_batch_size": 4, "gradient_checkpointing": True}],
+    [{"micro_batch_size": 1}, {"micro_batch_size": 2}, {"micro_batch_size": 4, "gradient_checkpointing": True}],
 )
 def test_micro_batches_do_not_change_training(
     checkpoint: Path, instructions: Path, tmp_path: Path, change: dict[str, Any]
