@@ -185,12 +185,13 @@ def _write_scores(
 def _scores(stage: str, accuracy: float, text: str) -> dict[str, Any]:
     interval = [accuracy - 0.04, accuracy + 0.04]
     score = {"value": accuracy, "stderr": 0.02, "ci95": interval, "n": 500, "higher_is_better": True}
+    clean = {"contaminated": {"value": 0.07}, "score": {"value": 0.123, "ci95": [0.1, 0.2], "n": 465}, "unchecked": 0}
     return {
         "schema": 1,
         "stage": stage,
         "scores": [
             {"task": "world_instructions", "metric": "exact_match", "task_version": "1", **score},
-            {"task": "world_facts_mc", "metric": "acc", "task_version": "1", **score},
+            {"task": "world_facts_mc", "metric": "acc", "task_version": "1", **score, "details": {"clean": clean}},
         ],
         "comparisons": [
             {
@@ -203,6 +204,7 @@ def _scores(stage: str, accuracy: float, text: str) -> dict[str, Any]:
                 "n": 500,
                 "null": 0.0,
                 "verdict": "better" if stage != "base" else "no difference",
+                "details": {"p_value": 0.0007, "p_adjusted": 0.0014},
             }
         ],
         "gates": [

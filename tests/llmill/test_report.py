@@ -81,6 +81,11 @@ def open_artifact_digest(page: str) -> bool:
     return bool(re.search(r'<code title="sha256:[0-9a-f]{64}">[0-9a-f]{12}</code>', page))
 
 
+def test_comparisons_say_their_adjusted_p_and_scores_what_is_clean(page: str) -> None:
+    assert "adjusted (Holm)" in page and '<td class="n">0.0014</td>' in page
+    assert "clean 0.123 (7% found)" in page
+
+
 def test_text_is_escaped_everywhere(page: str) -> None:
     elements = _parse(page)
     assert "script" not in elements.tags and "b" in elements.tags
