@@ -9,6 +9,7 @@ There is a right answer to everything, so every reward can be checked against th
     instructions.jsonl          right answers, for SFT
     prompts/{train,heldout}.jsonl       with `answer`
     preferences/{train,heldout}.jsonl   a right answer over a likely mistake, some labelled the wrong way round
+    steps/{train,heldout}.jsonl         with `style: steps`: solutions whose steps are labelled, for `llmill prm`
     rule.json, tasks/sums.yaml          for `llmill evaluate`: win rate by the truth, exact answers
 
 No problem of a held-out file occurs in any other file. With `style: steps` the answers show the working.
@@ -97,10 +98,15 @@ def answer(problem: Problem, style: str, total: int | None = None) -> str:
     total = a + b if total is None else total
     if style == "direct":
         return str(total)
+    return " ".join([*working(problem), str(total)])
+
+
+def working(problem: Problem) -> list[str]:
+    """The two sums of digits: ones, and tens with the carry."""
+    a, b = problem
     ones = a % 10 + b % 10
     carry = "+1" if ones > 9 else ""
-    tens = a // 10 + b // 10 + ones // 10
-    return f"{a % 10}+{b % 10}={ones} {a // 10}+{b // 10}{carry}={tens} {total}"
+    return [f"{a % 10}+{b % 10}={ones}", f"{a // 10}+{b // 10}{carry}={a // 10 + b // 10 + ones // 10}"]
 
 
 def mistake(problem: Problem, random: Random) -> int:
@@ -127,6 +133,10 @@ def _write_data(config: SumsConfig, folder: Path) -> None:
     _write(folder / "preferences" / "heldout.jsonl", [_pair(p, config, random, 0.0) for p in unseen])
     for name, part in (("train", training), ("heldout", heldout)):
         _write(folder / "prompts" / f"{name}.jsonl", [{"prompt": _ask(p), "answer": str(sum(p))} for p in part])
+    if config.style == "steps":
+        labelled = Random(derive_seed(config.seed, "steps"))
+        for name, part in (("train", compared), ("heldout", unseen)):
+            _write(folder / "steps" / f"{name}.jsonl", [_steps(p, labelled) for p in part])
     write_json(folder / "rule.json", {"version": 1, "correct": {"weight": 1.0, "extract": LAST}})
     _write_task(folder / "tasks", heldout)
 
@@ -147,6 +157,18 @@ def _pair(problem: Problem, config: SumsConfig, random: Random, flipped_share: f
         sides.reverse()
     chosen, rejected = ([{"role": "assistant", "content": side}] for side in sides)
     return {"prompt": _ask(problem), "chosen": chosen, "rejected": rejected}
+
+
+def _steps(problem: Problem, random: Random) -> dict[str, Any]:
+    """A solution in steps; in two of three some step goes wrong, and with it all that follow."""
+    steps = [*working(problem), str(sum(problem))]
+    labels = [True] * len(steps)
+    broken = random.choice([None, *range(len(steps)), *range(len(steps))])
+    if broken is not None:
+        head, equals, value = steps[broken].rpartition("=")
+        steps[broken] = f"{head}{equals}{max(0, int(value) + random.choice([-2, -1, 1, 2, 10]))}"
+        labels = [place < broken for place in range(len(steps))]
+    return {"prompt": _ask(problem), "completions": steps, "labels": labels}
 
 
 def _write_task(folder: Path, problems: list[Problem]) -> None:

@@ -100,6 +100,18 @@ def test_the_same_seed_gives_the_same_bytes(world: Path, tmp_path: Path) -> None
     assert open_artifact(other).digest != open_artifact(world).digest
 
 
+def test_labelled_steps(tmp_path: Path) -> None:
+    world = build_sums(small(style="steps"), tmp_path / "world")
+    found = rows(world / "steps" / "train.jsonl")
+    for row in found:
+        a, b = map(int, re.findall(r"\d+", row["prompt"][0]["content"]))
+        true = answer((a, b), "steps").split(" ")
+        first_wrong = next((n for n, (said, step) in enumerate(zip(row["completions"], true)) if said != step), 3)
+        assert row["labels"] == [n < first_wrong for n in range(3)]
+    assert {sum(row["labels"]) for row in found} == {0, 1, 2, 3}
+    assert (world / "steps/heldout.jsonl").read_text() != (world / "steps/train.jsonl").read_text()
+
+
 def test_too_much_held_out() -> None:
     with pytest.raises(ValueError, match="heldout = 900 is more than half of the 1600 problems"):
         small(heldout=900)
