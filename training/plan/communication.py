@@ -101,6 +101,9 @@ def replica_traffic(
         gradients, gathered = count * precision.gradients, count * precision.weights
         if layout.zero == 0:
             what, volume = "all-reduce of gradients", 2 * gradients
+        elif layout.zero == 2 and layout.pipeline == 1:
+            what = "reduce-scatter of gradients each micro-batch, all-gather of weights"
+            volume = micro_batches * gradients + gathered
         elif layout.zero < 3:
             what, volume = "reduce-scatter of gradients, all-gather of weights", gradients + gathered
         else:

@@ -228,6 +228,9 @@ def rank_memory(
     weights, gradients, optimizer_bytes = states(
         rank_weights(model, vocab_size, layout, rank), layout, precision, optimizer
     )
+    if layout.zero >= 3 and precision.weights < 4:
+        # `fully_sharded.py` keeps its rows once, in float32: they are the weights and the optimizer's copy of them.
+        weights, optimizer_bytes = 2 * weights, optimizer_bytes - 2 * weights
     layers = stage_layers(model, layout)[rank]
     flight = layout.in_flight(rank, layout.micro_batches(global_batch))
     tokens = sequence_length * layout.micro_batch / layout.context
@@ -246,7 +249,9 @@ def rank_memory(
     if layout.zero >= 3 and layers:
         one = layer_counts(model, layers[-1])
         gathered = _split_layer(model, one, layout) + one.experts / (layout.expert * layout.expert_tensor)
-        working += 2 * gathered * (precision.weights + precision.gradients)  # this layer's and the next one's
+        # This layer's and the next one's; embedding and output layer stay gathered for a whole pass.
+        ends = (1 if model.tied_embeddings else 2) * padded(model, vocab_size) * model.hidden_size / layout.tensor
+        working += 2 * gathered * (precision.weights + precision.gradients) + ends * 2 * precision.weights
     return RankMemory(rank, len(layers), weights, gradients, optimizer_bytes, activations, output, working, parts)
 
 

@@ -71,7 +71,8 @@ def _details(run: Run, base: Layout) -> Iterator[Layout]:
         count = run.global_batch // (micro * base.data)
         for chunks in _chunks(model.layers // base.pipeline, base.pipeline, count):
             for expert, inside in _expert_sizes(run, base):
-                for zero in (1, 3) if base.pipeline == 1 and run.optimizer != "muon" else (1,):
+                whole = base.pipeline == 1 and expert == 1 and inside == base.tensor
+                for zero in (1, 2, 3) if whole and run.optimizer != "muon" else (1,):
                     yield replace(
                         base, micro_batch=micro, chunks=chunks, expert=expert, expert_tensor=inside, zero=zero
                     )

@@ -95,6 +95,8 @@ def test_volumes_of_communication() -> None:
     assert sums.bytes == pytest.approx(weights.total * (4 + 2) / 2)
     (gathered,) = replica_traffic(weights, replace(layout, zero=3), Precision(), H100, 4)
     assert gathered.bytes == pytest.approx(4 * weights.total * (2 + 2 + 4) / 2)
+    (summed,) = replica_traffic(weights, replace(layout, zero=2), Precision(), H100, 4)
+    assert summed.bytes == pytest.approx(weights.total * (4 * 4 + 2) / 2)
     (plain,) = replica_traffic(weights, replace(layout, zero=0), Precision(), H100, 4)
     assert plain.bytes == pytest.approx(weights.total * 4)
     sent = boundary_traffic(LLAMA_7B, 2048, Layout(pipeline=2), Precision(), H100)

@@ -192,13 +192,39 @@ def test_iteration_time(name: str) -> None:
     ids=["7B", "13B", "65B"],
 )
 def test_llama_gpu_hours(model, tokens: float, layout: Layout, published: int, low: float, high: float) -> None:
-    """Touvron et al. 2023 (LLaMA), table 15: GPU-hours on A100-80GB, batches of 4M tokens (table 2). The paper does not
-    tell its layouts, and its hours hold all that happened meanwhile: these layouts are ours, and the plan of a training
-    that runs well may be lower. Bounds: 65B within 15%; 7B and 13B at 60% and 70% of the published hours or more."""
+    """Touvron et al. 2023 (LLaMA), table 15: GPU-hours on A100-80GB, batches of 4M tokens (table 2). The paper tells no
+    layouts; these are ours. Its hours are 3,370, 2,055 and 380 tokens a second and GPU (the last is the throughput that
+    section 2.4 gives, so they hold no restarts or waiting): MFU 45%, 53%, 49%. LLM Foundry measured 4,641 and 2,262 for
+    7B and 13B on that GPU (below), so the 7B run left a quarter of its time unused, and the plan is of a run that does
+    not. Bounds: 65B within 15%; 7B and 13B at 60% and 70% of the published hours or more, and never above them."""
     run = Run(model, 32_000, 2048, 2048, tokens)
     plan = plan_run(run, layout, A100)
     assert plan["memory"]["fits"]
     assert low <= plan["time"]["gpu_hours"] / published <= high
+
+
+@pytest.mark.parametrize(
+    ("model", "length", "micro", "count", "recompute", "published"),
+    [
+        (gpt(24, 2048, 16), 2048, 14, 4, "none", 20_513),
+        (gpt(32, 2560, 20), 2048, 10, 2, "none", 10_811),
+        (gpt(32, 4096, 32), 2048, 6, 2, "none", 4_641),
+        (gpt(40, 5120, 40), 2048, 2, 3, "none", 2_262),
+        (gpt(32, 4096, 32), 4096, 16, 2, "full", 3_684),
+        (gpt(32, 4096, 32), 8192, 8, 2, "full", 3_206),
+        (gpt(40, 5120, 40), 4096, 10, 3, "full", 2_060),
+        (gpt(48, 7168, 56), 2048, 3, 21, "full", 916),
+    ],
+    ids=["1B", "3B", "7B", "13B", "7B 4096", "7B 8192", "13B 4096", "30B"],
+)
+def test_llm_foundry_throughput(model, length: int, micro: int, count: int, recompute: str, published: int) -> None:
+    """MosaicML's LLM Foundry, scripts/train/benchmarking/README.md: MPT models on eight A100-80GB, FSDP (ZeRO-3),
+    tokens a second and GPU. None of the planner's constants was chosen for these. Bounds: within 8% where layers are
+    recomputed; without, the plan is 5% to 25% too fast."""
+    run = Run(model, 50_368, length, 8 * micro * count, 1e12)
+    time = plan_run(run, Layout(data=8, zero=3, micro_batch=micro, recompute=recompute), A100)["time"]
+    low, high = (0.92, 1.08) if recompute == "full" else (1.05, 1.25)
+    assert low <= time["tokens_per_second_per_gpu"] / published <= high
 
 
 def test_llama_65b_throughput() -> None:
