@@ -146,8 +146,9 @@ class GroupConfig(Config):
     @classmethod
     def _apply_method(cls, values: Any) -> Any:
         """Put the method's settings under those given, so that the resolved configuration says everything."""
-        preset = PRESETS.get(values.get("method", "grpo")) if isinstance(values, dict) else None
-        return values if preset is None else _under(preset, values)
+        if not isinstance(values, dict):
+            return values
+        return _under(PRESETS.get(str(values.get("method", "grpo")), {}), values)
 
     @model_validator(mode="after")
     def _check(self) -> GroupConfig:

@@ -97,10 +97,10 @@ class GroupRolloutMaker:
         """
         config, group = self.config, self.group
         seconds = {"sampling": 0.0, "scoring": 0.0}
-        answers = self._collect(number, cursor, refill, seconds)
+        answers, tries = self._collect(number, cursor, refill, seconds)
         kept = self._choose(answers, refill)
         rollout = self._new(kept, refill)
-        rollout.figures = self._figures(answers)
+        rollout.figures = {"tries": float(tries), **self._figures(answers)}
         rollout.failures = [record for one in answers for record in self._failures(one)]
         began = time.monotonic()
         sizes = (config.micro_batch_size, config.padding_worth_a_pass)
@@ -116,8 +116,9 @@ class GroupRolloutMaker:
         each = self.config.samples_per_prompt
         return [prompt for n in numbers for prompt in self.prompts.take(n, 1) for _ in range(each)]
 
-    def _collect(self, number: int, cursor: int, refill: bool, seconds: dict[str, float]) -> list[Answers]:
-        """Answer prompts until there are groups enough, or, with dynamic sampling, useful ones enough."""
+    def _collect(self, number: int, cursor: int, refill: bool, seconds: dict[str, float]) -> tuple[list[Answers], int]:
+        """Answer prompts until there are groups enough, or, with dynamic sampling, useful ones enough; also returns the
+        number of rounds that took."""
         dynamic = self.config.dynamic if refill else None
         wanted = self.config.rollout_size // self.config.samples_per_prompt
         tries = 1 if dynamic is None else dynamic.max_tries
@@ -130,8 +131,7 @@ class GroupRolloutMaker:
             missing, share = wanted - useful, useful / len(answers)
             if dynamic is None or missing <= 0:
                 break
-        self.turns = turn + 1
-        return answers
+        return answers, turn + 1
 
     def _answer(self, draw: int, first: int, count: int, seconds: dict[str, float]) -> list[Answers]:
         """Groups for prompts `first` to `first + count`; whole groups are dealt to the processes."""
@@ -294,7 +294,6 @@ class GroupRolloutMaker:
             "reward_std": math.sqrt(sum((s - mean) ** 2 for s in scores) / max(1, len(scores))),
             "zero_variance_share": sum(not one.useful for one in answers) / len(answers),
             "groups_sampled": float(len(answers)),
-            "tries": float(self.turns),
             "response_length": tokens / len(completions),
             "eos_share": sum(completion.finished for completion in completions) / len(completions),
             "shared_tokens": sum(leaf.at for one in answers for leaf in one.leaves) / max(1, tokens),
