@@ -11,6 +11,7 @@ from resiliparse.extract.html2text import extract_plain_text
 from resiliparse.parse.html import HTMLTree
 
 from data_pipeline.extract.blocks import block_model
+from data_pipeline.extract.bound import MAX_TAGS, bounded
 from data_pipeline.extract.clean import clean_text
 from data_pipeline.extract.config import ExtractConfig
 from data_pipeline.extract.metadata import stated
@@ -59,6 +60,7 @@ def extract_text(html: str, config: ExtractConfig) -> tuple[str, str | None]:
 def _engine(html: str, config: ExtractConfig) -> str:
     # No decoder of ours gives half a surrogate pair, but callers may; the engines' own encoding would stop at it.
     html = html.encode("utf-8", "replace").decode("utf-8") if _SURROGATE.search(html) else html
+    html = bounded(html, min(config.max_tags, MAX_TAGS))
     if config.engine == "trafilatura":
         return _trafilatura()(html)
     tree = HTMLTree.parse(html)

@@ -8,6 +8,7 @@ from statistics import mean
 import pytest
 
 from data_pipeline.extract import ExtractConfig, extract_page, extract_text
+from data_pipeline.extract.bound import MAX_DEPTH, MAX_FORMATS, bounded
 from data_pipeline.extract.clean import clean_text, is_furniture
 from data_pipeline.extract.gold import gold_pages
 from data_pipeline.read import InputFile, InputReader, ReadConfig
@@ -123,3 +124,51 @@ def test_half_a_surrogate_pair_stops_no_engine(engine: str) -> None:
     page = extract_page(html, ExtractConfig(engine=engine))
     assert "above its banks" in page.text
     page.text.encode("utf-8")
+
+
+NESTED = {
+    "div": "<div>word ",
+    "table": "<table><tr><td>word ",
+    "list": "<ul><li>word ",
+    "drawing": "<svg><td>word ",
+    "quotation": "<blockquote><p>word ",
+}
+FIRST = "<html><body><article><p>" + "The river rose above its banks once more this year. " * 12 + "</p>"
+
+
+@pytest.mark.parametrize("engine", ["blocks", "resiliparse", "trafilatura"])
+@pytest.mark.parametrize("unit", NESTED)
+def test_deep_nesting_stops_no_engine(engine: str, unit: str) -> None:
+    """resiliparse alone takes minutes for the first of these, and 870 MB for the third."""
+    found = extract_page(FIRST + NESTED[unit] * 20_000, ExtractConfig(engine=engine))
+    assert "above its banks" in found.text and len(found.text) < 20_000_000
+
+
+@pytest.mark.parametrize("engine", ["blocks", "resiliparse", "trafilatura"])
+def test_two_hundred_thousand_unclosed_elements(engine: str) -> None:
+    assert "above its banks" in extract_page(FIRST + "<div>" * 200_000, ExtractConfig(engine=engine)).text
+
+
+def test_formatting_left_open_is_not_opened_again_for_ever() -> None:
+    """A parser opens every one of them again in every paragraph: 20,000 would be 200 million elements."""
+    html = FIRST + "".join(f"<p><b class=c{n}>w" for n in range(20_000))
+    kept = bounded(html)
+    assert kept.count("<b ") == MAX_FORMATS and kept.count("<p>") == html.count("<p>")
+    assert re.sub("<[^>]*>", "", kept) == re.sub("<[^>]*>", "", html)
+
+
+def test_bounds_leave_ordinary_markup_alone() -> None:
+    lists = "<ul>" + "<li>item<li>item" * 4000 + "</ul>"
+    drawing = "<svg>" + "<path d='M0 0'/><rect/>" * 2000 + "</svg>"
+    script = "<script>" + "document.write('<div>');" * 2000 + "</script><!--" + "<div>" * 2000 + "-->"
+    breaks = "<p>a<br><img src=x>" * 3000
+    for html in (lists, drawing, script, breaks, "<b>x</b>" * 5000, "<" * 5000, "</div>" * 5000, "<!--" * 5000):
+        assert bounded(html) is html
+    assert bounded("<p>x" * 100, max_tags=10) == "<p>x" * 10
+    assert bounded("<i>" * 3 + "<div>" * (MAX_DEPTH + 2) + "a</div>b</div>c</div>").endswith("<div>abc</div>")
+
+
+@pytest.mark.parametrize("unit", ["<!--", "<script>", "<", "<div", '<div a="', "<!", "</"])
+def test_bounding_takes_linear_time_on_what_never_ends(unit: str) -> None:
+    """A million bytes of each; a search from every one of them to the end would take hours."""
+    assert bounded(unit * (1_000_000 // len(unit)), max_tags=10**7)
