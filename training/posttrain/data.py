@@ -141,12 +141,7 @@ def _preferences(raw: Row) -> Iterator[Row | RowError]:
 
 def _ranked(raw: Row) -> Iterator[Row | RowError]:
     for item in _ranking(raw):
-        if isinstance(item, RowError) or "answers" not in item:
-            yield item
-        else:
-            answers = item["answers"]
-            for better, worse in ranked_pairs(item):
-                yield {"prompt": item["prompt"], "chosen": answers[better], "rejected": answers[worse]}
+        yield from [item] if isinstance(item, RowError) else as_pairs(item)
 
 
 def _ranking(raw: Row) -> Iterator[Row | RowError]:
@@ -173,6 +168,17 @@ def _ranking(raw: Row) -> Iterator[Row | RowError]:
         yield {"prompt": prompt, "chosen": row["answers"][better], "rejected": row["answers"][worse]}
 
 
+def as_pairs(row: Row) -> list[Row]:
+    """A row of ranked answers as one row for each of its pairs; any other row as it is."""
+    if "answers" not in row:
+        return [row]
+    answers = row["answers"]
+    return [
+        {"prompt": row["prompt"], "chosen": answers[better], "rejected": answers[worse]}
+        for better, worse in ranked_pairs(row)
+    ]
+
+
 def ranked_pairs(row: Row) -> list[tuple[int, int]]:
     """(better, worse) numbers of answers for every pair of `row` whose ranks and texts differ, in the answers'
     order."""
@@ -189,8 +195,8 @@ def _labelled(raw: Row) -> Iterator[Row | RowError]:
             if isinstance(pair, RowError):
                 yield pair
             else:
-                for side, label in (("chosen", True), ("rejected", False)):
-                    yield {"prompt": pair["prompt"], "completion": pair[side], "label": label}
+                for side in ("chosen", "rejected"):
+                    yield {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
         return
     label = raw.get("label")
     if label not in (True, False):

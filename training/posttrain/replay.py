@@ -35,7 +35,8 @@ def replay_rows(config: ReplayConfig, model_folder: Path, max_length: int, train
         max_length,
         seed,
     )
-    wanted, rows = config.share / (1 - config.share) * trained, []
+    wanted = config.share / (1 - config.share) * trained
+    rows: list[Row] = []
     while wanted > 0:
         (window,) = mix.rows(len(rows))
         # the first token has nothing before it to be predicted from

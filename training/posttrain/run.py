@@ -32,7 +32,7 @@ from millbase.seeds import seed_everything
 from training.load import tokenizer_digest
 from training.posttrain.callbacks import MetricsCallback, WholeCheckpoints, last_whole_checkpoint
 from training.posttrain.config import PosttrainConfig
-from training.posttrain.data import Loaded, Row
+from training.posttrain.data import Loaded, Row, as_pairs
 from training.posttrain.encode import IGNORED, ChatEncoder, encode_rows
 from training.posttrain.model import Start, export, load_start, resolve_device
 from training.posttrain.order import TrainingOrder
@@ -139,7 +139,8 @@ class Stage(ABC, Generic[C]):
             art.stats["eval_data"] = {"read": other.stats}
         elif config.eval_share:
             rows, held = hold_out(rows, config.eval_share)
-            _write_rows(art.path / "heldout.jsonl.gz", held)
+            # pairs, which DPO and evaluation read too
+            _write_rows(art.path / "heldout.jsonl.gz", [pair for row in held for pair in as_pairs(row)])
             art.stats["eval_data"] = {"held_out": len(held)}
         rows = self.mix(take(rows, config.share, config.limit, config.seed), art.stats)
         train = self._encoded(encoder, rows, self.what, art.stats["data"])

@@ -25,7 +25,7 @@ def take(rows: list[Row], share: float, limit: int | None, seed: int) -> list[Ro
 def repeat(rows: list[Row], weight: float, seed: int) -> list[Row]:
     """Every row floor(weight) times, and a random share of them, the rest of the weight, once more."""
     whole, rest = int(weight), weight - int(weight)
-    drawn = take(rows, rest, None, seed) if rows and round(rest * len(rows)) else []
+    drawn = take(rows, rest, None, seed) if int(rest * len(rows) + 0.5) else []
     return rows * whole + drawn
 
 

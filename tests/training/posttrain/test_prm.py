@@ -140,6 +140,18 @@ def test_a_rule_is_learned_and_the_heldout_figures_say_so(trained: Path, tokeniz
     assert figures == pytest.approx(expected, abs=1e-5)
 
 
+def test_adapters_are_merged_with_the_head(checkpoint: Path, stepwise: Path, tmp_path: Path, tokenizer: Any) -> None:
+    settings = config(
+        checkpoint, stepwise, eval_data=str(stepwise), lora={"rank": 2}, gradient_checkpointing=True, max_steps=6,
+        save_every=6,
+    )  # fmt: skip
+    out = train_prm(settings, tmp_path / "lora")
+    stats = open_artifact(out).stats
+    model = AutoModelForTokenClassification.from_pretrained(out / "hf", dtype=torch.float64).eval()
+    assert stats["trainable_parameters"] < 0.2 * sum(p.numel() for p in model.parameters())
+    assert loss_by_hand(model, tokenizer, solutions(24)) == pytest.approx(stats["final"]["val_loss"], rel=1e-5)
+
+
 def test_solutions_are_scored_as_trained_and_ranked(trained: Path, tokenizer: Any) -> None:
     loaded = load_reward_model(trained)
     assert isinstance(loaded, LoadedProcessRewardModel) and loaded.how == "product"
@@ -184,7 +196,7 @@ def test_aggregates() -> None:
 
 def test_process_bench_by_hand() -> None:
     probabilities = [[0.9, 0.2, 0.1], [0.9, 0.8], [0.9, 0.4], [0.3, 0.9], [0.6]]
-    labels = [[True, False, None], [True, True], [True, True], [True, False], [None]]
+    labels: list[list[bool | None]] = [[True, False, None], [True, True], [True, True], [True, False], [None]]
     figures = process_bench(probabilities, labels, 0.5)
     # judged steps: 2 + 2 + 2 + 2, wrong verdicts: 0, 0, 1, 2
     assert figures["steps"] == 8 and figures["step_accuracy"] == pytest.approx(5 / 8)

@@ -11,6 +11,7 @@ import trl
 from peft import get_peft_model
 from transformers import set_seed
 from trl.trainer.base_trainer import _BaseTrainer
+from trl.trainer.utils import disable_dropout_in_model
 
 from millbase.artifacts import OpenArtifact
 from training.load import PROCESS_KIND
@@ -20,7 +21,7 @@ from training.posttrain.model import Start, load_start, new_head, peft_config
 from training.posttrain.prm import PrmConfig
 from training.posttrain.process_bench import process_bench
 from training.posttrain.run import Stage
-from training.posttrain.stages.trainer import StageTrainer
+from training.posttrain.stages.trainer import StageTrainer, padded
 from training.posttrain.stepwise import load_stepwise
 from training.process_reward import RIGHT
 
@@ -35,16 +36,9 @@ class StepCollator:
         self.pad = pad_token_id
 
     def __call__(self, rows: list[Row]) -> dict[str, torch.Tensor]:
-        width = max(len(row["input_ids"]) for row in rows)
-        batch = {
-            "input_ids": torch.full((len(rows), width), self.pad),
-            "attention_mask": torch.zeros(len(rows), width, dtype=torch.long),
-            "labels": torch.full((len(rows), width), IGNORED),
-        }
+        batch = padded([row["input_ids"] for row in rows], self.pad)
+        batch["labels"] = torch.full_like(batch["input_ids"], IGNORED)
         for number, row in enumerate(rows):
-            ids = torch.tensor(row["input_ids"])
-            batch["input_ids"][number, : len(ids)] = ids
-            batch["attention_mask"][number, : len(ids)] = 1
             for mark, label in zip(row["marks"], row["step_labels"], strict=True):
                 if label != UNKNOWN:
                     batch["labels"][number, mark] = label
@@ -55,8 +49,13 @@ class MetricsTrainer(_BaseTrainer):  # type: ignore[misc]
     """TRL's base trainer with what its own trainers have each: adapters, and metrics averaged between log lines."""
 
     def __init__(self, *, model: Any, peft_config: Any, **rest: Any) -> None:
-        set_seed(rest["args"].seed)  # adapters start random
-        super().__init__(model=model if peft_config is None else get_peft_model(model, peft_config), **rest)
+        disable_dropout_in_model(model)
+        if peft_config is not None:
+            set_seed(rest["args"].seed)  # adapters start random
+            model = get_peft_model(model, peft_config)
+            if rest["args"].gradient_checkpointing:
+                model.enable_input_require_grads()
+        super().__init__(model=model, **rest)
         self.can_return_loss = True  # a validation calls compute_loss
         self.label_names: list[str] = []
         self._metrics: dict[str, dict[str, list[float]]] = {"train": defaultdict(list), "eval": defaultdict(list)}

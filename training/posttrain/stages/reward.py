@@ -13,7 +13,7 @@ from training.posttrain.encode import ChatEncoder
 from training.posttrain.model import Start, load_start, new_head, peft_config
 from training.posttrain.reward import RewardConfig
 from training.posttrain.run import Stage
-from training.posttrain.stages.trainer import StageTrainer
+from training.posttrain.stages.trainer import StageTrainer, padded
 
 
 class RankingCollator:
@@ -27,22 +27,15 @@ class RankingCollator:
         self.pad = pad_token_id
 
     def __call__(self, rows: list[Row]) -> dict[str, torch.Tensor]:
-        answers = [torch.tensor(ids) for row in rows for ids in row["answer_ids"]]
+        answers = [ids for row in rows for ids in row["answer_ids"]]
         pairs, weights, margins, first = [], [], [], 0
         for row in rows:
             pairs += [[first + better, first + worse] for better, worse in row["pairs"]]
             weights += [1 / len(row["pairs"])] * len(row["pairs"])
             margins += row["margins"]
             first += len(row["answer_ids"])
-        width = max(len(ids) for ids in answers)
-        input_ids = torch.full((len(answers), width), self.pad)
-        attention_mask = torch.zeros(len(answers), width, dtype=torch.long)
-        for number, ids in enumerate(answers):
-            input_ids[number, : len(ids)] = ids
-            attention_mask[number, : len(ids)] = 1
         return {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
+            **padded(answers, self.pad),
             "pairs": torch.tensor(pairs),
             "weights": torch.tensor(weights),
             "margins": torch.tensor(margins, dtype=torch.float32),
@@ -66,7 +59,7 @@ class RewardTrainer(StageTrainer, trl.RewardTrainer):  # type: ignore[misc]
     ) -> Any:
         mode = "train" if self.model.training else "eval"
         output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-        rewards = output.logits.squeeze(-1)
+        rewards = output.logits.squeeze(-1).float()
         better, worse = rewards[inputs["pairs"]].unbind(dim=1)
         shares = inputs["weights"] / inputs["weights"].sum()
         losses = -F.logsigmoid(better - worse - inputs["margins"])

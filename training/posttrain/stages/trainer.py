@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from training.posttrain.order import TrainingOrder
+
+
+def padded(rows: list[list[int]], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """`input_ids` and `attention_mask` `[B, T]` of token rows, padded on the right."""
+    width = max(len(row) for row in rows)
+    return {
+        "input_ids": torch.tensor([row + [pad_token_id] * (width - len(row)) for row in rows]),
+        "attention_mask": torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows]),
+    }
 
 
 class StageTrainer:
