@@ -2,6 +2,7 @@
 
     python benchmarks/posttrain_effects.py                    # every method, three seeds each
     python benchmarks/posttrain_effects.py --method ppo       # one; the others' results are kept
+    python benchmarks/posttrain_effects.py --method ppo --seed 11    # one seed of it; its other seeds are kept
     python benchmarks/posttrain_effects.py --quick            # one seed, a few updates: shows that everything runs
 
 All start from one model, made by SFT and stopped while many answers are wrong (`support/sums.py`; made once).
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import pkgutil
 import sys
 import tempfile
@@ -38,42 +40,55 @@ def main() -> int:
     names = sorted(module.name for module in pkgutil.iter_modules(effects.__path__))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", choices=names, action="append", help="measure this one (may be given again)")
+    parser.add_argument("--seed", type=int, choices=SEEDS, action="append", help="this seed only (may be given again)")
     parser.add_argument("--quick", action="store_true", help="one seed, a few updates; writes nothing")
     options = parser.parse_args()
     chosen = options.method or names
-    measured = {name: measure(name, SEEDS[:1] if options.quick else SEEDS, options.quick) for name in chosen}
-    if options.quick:
-        print_methods(measured)
-    else:
-        measured = save(measured)
-        print_methods(measured)
-    last = figure(measured)
+    seeds = SEEDS[:1] if options.quick else tuple(options.seed or SEEDS)
+    known: dict[str, Any] = {}
+    for name in chosen:
+        runs = measure(name, seeds, options.quick)
+        known = {**known, name: summary(name, runs)} if options.quick else save(name, runs)
+    print_methods(known)
+    last = figure(known)
     print(json.dumps(last))
     return 0
 
 
-def measure(name: str, seeds: tuple[int, ...], quick: bool) -> dict[str, Any]:
-    """One method's measures: per seed, mean and 95% interval over seeds."""
+def measure(name: str, seeds: tuple[int, ...], quick: bool) -> dict[int, dict[str, float]]:
+    """One method's measures, by seed."""
     method = importlib.import_module(f"support.effects.{name}")
-    runs = []
+    runs = {}
     for seed in seeds:
         with tempfile.TemporaryDirectory(prefix=f"effects-{name}-") as folder:
-            runs.append(method.run(start_model(), seed, Path(folder), quick))
-        print(f"{name}, seed {seed}: {json.dumps({key: round(value, 3) for key, value in runs[-1].items()})}")
+            runs[seed] = method.run(start_model(), seed, Path(folder), quick)
+        print(f"{name}, seed {seed}: {json.dumps({key: round(value, 3) for key, value in runs[seed].items()})}")
+    return runs
+
+
+def summary(name: str, by_seed: dict[int, dict[str, float]]) -> dict[str, Any]:
+    """Means and 95% intervals over seeds, and whether the goal is reached."""
+    method = importlib.import_module(f"support.effects.{name}")
+    runs = list(by_seed.values())
     measures = {}
     for key in runs[0]:
         values = [run[key] for run in runs]
         estimate = mean(values)
-        measures[key] = {"mean": estimate.value, "low": estimate.low, "high": estimate.high, "seeds": values}
+        bounds = [bound if math.isfinite(bound) else None for bound in (estimate.low, estimate.high)]  # of one seed
+        measures[key] = {"mean": estimate.value, "low": bounds[0], "high": bounds[1], "seeds": values}
     means = {key: value["mean"] for key, value in measures.items()}
-    return {"goal": method.GOAL, "reached": bool(method.reached(means)), "seeds": list(seeds), "measures": measures,
-            "commit": commit()}  # fmt: skip
+    reached = bool(method.reached(means)) and list(by_seed) == list(SEEDS)
+    return {"goal": method.GOAL, "reached": reached, "seeds": list(by_seed), "measures": measures, "commit": commit()}
 
 
-def save(measured: dict[str, Any]) -> dict[str, Any]:
-    """Put the methods measured now beside those measured before; returns all."""
-    before = json.loads(RESULT.read_text(encoding="utf-8"))["methods"] if RESULT.is_file() else {}
-    methods = dict(sorted({**before, **measured}.items()))
+def save(name: str, runs: dict[int, dict[str, float]]) -> dict[str, Any]:
+    """Put what was measured now beside what was measured before; returns all methods."""
+    methods = json.loads(RESULT.read_text(encoding="utf-8"))["methods"] if RESULT.is_file() else {}
+    old = methods.get(name, {"seeds": [], "measures": {}})
+    before = {seed: {key: value["seeds"][n] for key, value in old["measures"].items()}
+              for n, seed in enumerate(old["seeds"])}  # fmt: skip
+    methods[name] = summary(name, {seed: run for seed in SEEDS if (run := runs.get(seed, before.get(seed)))})
+    methods = dict(sorted(methods.items()))
     result = {**figure(methods), "methods": methods, "machine": machine()}
     result["versions"] = own_versions(["torch", "transformers", "trl", "peft"])
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -91,7 +106,7 @@ def print_methods(methods: dict[str, Any]) -> None:
     rows = [("method", "measure", "mean", "95% interval", "seeds")]
     for name, method in methods.items():
         for key, value in method["measures"].items():
-            interval = f"{value['low']:.2f} to {value['high']:.2f}"
+            interval = "one seed" if value["low"] is None else f"{value['low']:.2f} to {value['high']:.2f}"
             rows.append((name, key, f"{value['mean']:.2f}", interval, " ".join(f"{v:.2f}" for v in value["seeds"])))
         rows.append((name, "goal", method["goal"], "", "reached" if method["reached"] else "NOT reached"))
     print_table(rows)

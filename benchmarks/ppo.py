@@ -64,23 +64,24 @@ def main() -> int:
     """Measure both sides in turn, print the tables, keep the result of a full run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, action="append", help="measure this one (may be given again)")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of both sides at each size, in turn")
     parser.add_argument("--quick", action="store_true", help="one short round; writes nothing")
     options = parser.parse_args()
     python = make_environment("trl", REQUIREMENTS)
     names = options.size or (["short"] if options.quick else list(SIZES))
-    sizes = {name: measure(name, python, options.quick) for name in names}
+    sizes = {name: measure(name, python, 1 if options.quick else options.rounds, options.quick) for name in names}
     last = figure(sizes) if options.quick else save(sizes, python)
     print(json.dumps(last))
     return 0
 
 
-def measure(name: str, python: Path, quick: bool) -> dict[str, Any]:
+def measure(name: str, python: Path, rounds: int, quick: bool) -> dict[str, Any]:
     """Both sides at one size."""
     runs: dict[str, list[dict[str, Any]]] = {"ours": [], "trl": []}
     with tempfile.TemporaryDirectory(prefix="ppo-") as folder:
         settings = {**SETTINGS, **SIZES[name], **(QUICK if quick else {})}
         given = {**settings, **write_inputs(Path(folder), settings)}
-        for _ in range(1 if quick else 2):
+        for _ in range(rounds):
             runs["ours"].append(run_side(Path(sys.executable), "ours", given, Path(folder)))
             runs["trl"].append(run_side(python, "trl", given, Path(folder)))
     sides = {side: summarise(results, settings["rollout"]) for side, results in runs.items()}

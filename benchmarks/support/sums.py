@@ -80,13 +80,13 @@ def is_right(text: str, problem: Problem) -> bool:
 def write_prompts(path: Path, problems: Sequence[Problem] = TRAINING) -> Path:
     """Prompt rows with their `answer`, as every group method and PPO read them."""
     rows = [{"prompt": messages(problem), "answer": answer(problem)} for problem in problems]
-    return _write(path, rows)
+    return write_rows(path, rows)
 
 
 def write_instructions(path: Path, problems: Sequence[Problem] = TRAINING) -> Path:
     """Conversations with right answers, for SFT."""
     rows = [{"messages": [*messages(p), {"role": "assistant", "content": answer(p)}]} for p in problems]
-    return _write(path, rows)
+    return write_rows(path, rows)
 
 
 def exact_answer(completions: Any, answer: list[str], **columns: Any) -> list[float]:
@@ -224,6 +224,7 @@ def _sampled_tokens(loaded: Any, prompts: list[list[int]], seed: int) -> list[li
     return [completion.tokens for completion in sample(policy, prompts, uniforms, 1.0, 512)]
 
 
-def _write(path: Path, rows: list[dict[str, Any]]) -> Path:
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Rows as JSON lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -15,10 +15,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.sums import HELD_OUT, divergence, right_shares
+from support.sums import HELD_OUT, Problem, divergence, right_shares
 
 SAMPLES = 8
 """Completions drawn for each held-out problem."""
+
+
+def measured_problems(quick: bool = False) -> list[Problem]:
+    """The held-out problems that measures are taken on."""
+    return HELD_OUT[:100] if quick else HELD_OUT
 
 
 def policy_measures(start: Path, after: Path, seed: int, quick: bool = False) -> dict[str, float]:
@@ -26,7 +31,7 @@ def policy_measures(start: Path, after: Path, seed: int, quick: bool = False) ->
 
     Accuracies are in points of 100. KL is in nats per completion, after against before.
     """
-    problems = HELD_OUT[:100] if quick else HELD_OUT
+    problems = measured_problems(quick)
     measures = {}
     for name, samples in (("sampled", SAMPLES), ("greedy", 0)):
         shares = [right_shares(model, problems, samples=samples, seed=seed) for model in (start, after)]

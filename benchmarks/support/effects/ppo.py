@@ -14,17 +14,17 @@ REWARD = str(Path(__file__).resolve().parent.parent / "sums.py") + ":exact_answe
 SETTINGS: dict[str, Any] = {
     "reward": {"functions": [REWARD]},
     "kl": {"coef": 0.02},
-    "policy": {"learning_rate": 1e-4, "warmup_updates": 3},
-    "critic": {"learning_rate": 5e-4, "pretrain_updates": 2},
-    "updates": 40,
-    "rollout_size": 128,
+    "policy": {"learning_rate": 2e-4, "warmup_updates": 3},
+    "critic": {"learning_rate": 1e-3, "pretrain_updates": 2},
+    "updates": 28,
+    "rollout_size": 256,
     "epochs": 2,
-    "minibatches": 2,
-    "micro_batch_size": 64,
+    "minibatches": 4,
+    "micro_batch_size": 128,
     "max_new_tokens": MAX_NEW_TOKENS,
+    "threads": 1,
     "device": "cpu",
 }
-"""Not tuned yet: on tuning problems a policy rate of 4e-4 with four minibatches lowered accuracy (docs/log.md)."""
 
 
 def run(start: Path, seed: int, work: Path, quick: bool) -> dict[str, float]:
