@@ -96,8 +96,8 @@ def run_killed(
         ("sft", 8, "save", 4),
         ("reward", 9, "step", 8),
         ("dpo", 6, "step", 4),
-        ("kto", 6, "step", 4),
-        ("prm", 9, "step", 8),
+        pytest.param("kto", 6, "step", 4, marks=pytest.mark.slow),
+        pytest.param("prm", 9, "step", 8, marks=pytest.mark.slow),
     ],
 )
 def test_killed_and_started_again(
