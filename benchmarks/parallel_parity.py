@@ -1,11 +1,12 @@
 """Every layout against a single process: losses and gradient norms over ten steps in float32, for every model family.
 
     python benchmarks/parallel_parity.py            # the whole matrix, about ten minutes on two cores; kept in results/
+    python benchmarks/parallel_parity.py --work DIR # goes on after a stop; give a new folder when the code changed
     python benchmarks/parallel_parity.py --quick    # a few layouts on two processes; under 50 s
 
 Small models of each family (dense, tied with QK norms, mixture of experts, latent attention, multi-token prediction,
 and all of these as in DeepSeek-V3) are trained from one initial state: on one process, and on each layout of tensor,
-sequence, pipeline (plain, uneven, interleaved), data (ZeRO-0, ZeRO-1, with overlap), context and expert parallelism,
+sequence, pipeline (plain, uneven, interleaved), data (ZeRO-0 to 3, with overlap), context and expert parallelism,
 of recomputation, and of their combinations on up to four processes over gloo. The same code runs on GPUs over NCCL.
 A layout is within the bound when no step's loss differs by more than 2e-5 nats and no step's gradient norm by more than
 2e-5 of itself.
@@ -40,13 +41,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few layouts, no result file")
     parser.add_argument("--family", choices=list(FAMILIES), action="append", help="only this family, no result file")
+    parser.add_argument("--work", type=Path, help="folder for the curves; those of an interrupted run are taken")
     options = parser.parse_args()
     cases = compact_cases() if options.quick else all_cases()
     if options.family:
         cases = [case for case in cases if case.family in options.family]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        outcomes = measure(cases, Path(folder))
+        outcomes = measure(cases, options.work or Path(folder), resume=options.work is not None)
     print_matrix(outcomes)
     inside = [within(outcome) for outcome in outcomes]
     print(f"\n{sum(inside)} of {len(inside)} within {BOUND:g}, {STEPS} steps, {time.perf_counter() - began:.0f} s")

@@ -80,12 +80,13 @@ def create_artifact(
     *,
     kind: str,
     config: Config,
-    inputs: Mapping[str, str | Path | list[str] | None] | None = None,
+    inputs: Mapping[str, str | Path | list[str] | Manifest | None] | None = None,
     seed: int | None = None,
 ) -> Iterator[OpenArtifact]:
     """Write the artifact ``out``; see the module's docstring.
 
-    ``inputs`` name artifacts (their manifest is verified and its digest recorded) or plain files.
+    ``inputs`` name artifacts (their manifest is verified and its digest recorded), plain files, or are manifests of
+    artifacts that the caller has just verified.
     Raises ArtifactError when an input is damaged or ``out`` is something that is not an artifact of ours,
     and StageError when another process is writing the same artifact.
     """
@@ -167,13 +168,15 @@ def _holds_work(work: Path) -> bool:
     return any(file.is_file() and file.name != _WORK_KEY and file.suffix != ".log" for file in work.rglob("*"))
 
 
-def _resolve_inputs(inputs: Mapping[str, str | Path | list[str] | None]) -> dict[str, dict[str, Any]]:
+def _resolve_inputs(inputs: Mapping[str, str | Path | list[str] | Manifest | None]) -> dict[str, dict[str, Any]]:
     resolved: dict[str, dict[str, Any]] = {}
     for name, value in inputs.items():
         if value is None:
             continue
         if isinstance(value, (list, tuple)):
             resolved.update({f"{name}.{index}": describe_input(item) for index, item in enumerate(value)})
+        elif isinstance(value, Manifest):
+            resolved[name] = {"path": str(value.path), "kind": value.kind, "digest": value.digest}
         else:
             resolved[name] = describe_input(value)
     return resolved

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +13,17 @@ from typing import Any
 from millbase.atomic import atomic_write
 from millbase.errors import ConfigError
 
+STEP = "step"
+"""The horizontal axis of every curve."""
+
 
 class MetricsWriter:
     """Writes ``metrics.jsonl`` and ``tensorboard/`` under a directory.
 
     ``resume_step``: after a crash, lines of later steps are dropped first, because the resumed run will
     write them again; TensorBoard is told to purge them too.
-    Weights & Biases is used when ``WANDB_PROJECT`` is set and the ``wandb`` package is installed.
+    Weights & Biases is used when ``WANDB_PROJECT`` is set and the ``wandb`` package is installed; a run that was
+    interrupted goes on as the same run there (its name is kept in ``wandb_id``).
     """
 
     def __init__(self, directory: str | Path, resume_step: int | None = None) -> None:
@@ -50,7 +55,8 @@ class MetricsWriter:
         for name, value in numbers.items():
             self._events.add_scalar(name, value, step)
         if self._wandb is not None:
-            self._wandb.log(numbers, step=step)
+            # Not as its own step, which may not go back: after a rewind ours does.
+            self._wandb.log({**numbers, STEP: step})
 
     def rewind(self, step: int) -> None:
         """The run went back to ``step``: lines of later steps are dropped, for they will be written again."""
@@ -84,7 +90,18 @@ def _wandb_run(directory: Path) -> Any:
         raise ConfigError(
             "WANDB_PROJECT is set and the package 'wandb' is missing; pip install wandb, or unset it"
         ) from None
-    return wandb.init(dir=str(directory), name=os.environ.get("WANDB_NAME"))
+    file = directory / "wandb_id"
+    if not file.is_file():
+        with atomic_write(file) as text:
+            text.write(secrets.token_hex(8))
+    run = wandb.init(
+        dir=str(directory),
+        name=os.environ.get("WANDB_NAME"),
+        id=file.read_text(encoding="utf-8").strip(),
+        resume="allow",
+    )
+    run.define_metric("*", step_metric=STEP)
+    return run
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

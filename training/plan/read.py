@@ -36,9 +36,9 @@ def stage_kind(fields: dict[str, Any], path: str | Path | None, given: str | Non
         return given
     if not isinstance(fields.get("model"), str):
         return "pretrain"
-    if isinstance(fields.get("reward"), dict):
-        return "ppo"
     words = Path(path or "").stem.lower().replace("-", "_").split("_")
+    if isinstance(fields.get("reward"), dict):
+        return "grpo" if "method" in fields or "grpo" in words else "ppo"
     named = [kind for kind in TRAINED if kind in words]
     if len(named) == 1:
         return named[0]

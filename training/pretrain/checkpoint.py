@@ -199,6 +199,11 @@ def _read_index(directory: Path) -> Any:
     return _MetadataUnpickler(io.BytesIO((directory / METADATA).read_bytes())).load()
 
 
+def saved_names(directory: Path) -> set[str]:
+    """The names of the whole tensors in a checkpoint."""
+    return set(_read_index(directory).state_dict_metadata)
+
+
 def check_written(directory: Path) -> None:
     """OSError when a file of a checkpoint is shorter than its index says, whatever its writer reported."""
     ends: dict[str, int] = {}

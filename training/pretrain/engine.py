@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from megatron.core.tensor_parallel.mappings import gather_from_tensor_model_para
 from torch.distributed.checkpoint.api import CheckpointException
 
 from millbase.errors import StageError
+from training.pretrain import optimizer_states
 from training.pretrain.config import PretrainConfig
 from training.pretrain.data import Batch
 from training.pretrain.model import build_model
@@ -184,16 +186,13 @@ class Engine:
     @torch.no_grad()
     def load(self, directory: Path) -> None:
         """Read weights and optimizer state, saved on any layout; all ranks together."""
+        if self.config.parallel.zero > 1:
+            with _fitting(directory):
+                self.optimizer.load(directory)
+            return
         wanted = self._sharded(loading=True)
-        plain = [_plain(part) for part in _parts(wanted["optimizer"])]
-        try:
-            state = dist_checkpointing.load(wanted, str(directory))
-        except (KeyError, ValueError, CheckpointException) as error:
-            raise StageError(
-                f"{directory}: its optimizer state does not fit ({str(error)[:80]}...); set parallel.zero, and with "
-                "zero 0 parallel.expert, as they were when it was saved"
-            ) from error
-        _regroup(state["optimizer"], plain)
+        with _fitting(directory):
+            state = optimizer_states.load(wanted, directory)
         for name, chunk in self._named_chunks():
             missing, unexpected = chunk.load_state_dict(state[name], strict=False)
             missing = [key for key in missing if not key.endswith(_EXTRA)]
@@ -206,6 +205,9 @@ class Engine:
         return [(f"model{number}", chunk) for number, chunk in enumerate(self.chunks)]
 
     def _sharded(self, loading: bool) -> dict[str, Any]:
+        if self.config.parallel.zero > 1:
+            spread: dict[str, Any] = self.optimizer.state()
+            return spread
         if self.config.parallel.overlap_param_gather:
             for replica in self.replicas:
                 replica.start_param_sync(force_sync=True)
@@ -218,49 +220,14 @@ class Engine:
         return {**models, "optimizer": optimizer}
 
 
-def _parts(state: dict[Any, Any]) -> list[dict[str, Any]]:
-    """The states of the optimizers in a chain; a chain of one is saved without a number."""
-    numbers = sorted(key for key in state if isinstance(key, int))
-    return [state[number] for number in numbers] or [state]
-
-
-def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """What an optimizer's state holds beside tensors: its parameter groups and names of formats."""
-    values = {key: value for key, value in state.items() if value is None or isinstance(value, str | int | float)}
-    return values | {
-        "groups": [dict(group) for group in _inner(state)["param_groups"]],
-        "wrapped": "optimizer" in state,
-    }
-
-
-def _inner(state: dict[str, Any]) -> dict[str, Any]:
-    """The state of the optimizer inside; without main weights and sharding it is not wrapped."""
-    inner: dict[str, Any] = state.get("optimizer", state)
-    return inner
-
-
-def _regroup(state: dict[Any, Any], plain: list[dict[str, Any]]) -> None:
-    """Make a loaded optimizer state fit this layout's chain of optimizers, of which `plain` has `_plain` of each.
-
-    Experts that are split over ranks have an optimizer of their own, others have not. Tensors were loaded by name and
-    are in their places; the groups, with the count of steps, are where the saved layout had them.
-    """
-    numbers = [key for key in state if isinstance(key, int)]
-    places = [state, *(state[number] for number in numbers)]
-    saved = next(place for place in places if "param_groups" in _inner(place))
-    first = _inner(saved)["param_groups"][0]
-    targets = [state] if len(plain) == 1 else [state.setdefault(number, {}) for number in range(len(plain))]
-    for target, own in zip(targets, plain, strict=True):
-        inner = target.setdefault("optimizer", {}) if own["wrapped"] else target
-        if len(inner.get("param_groups", [])) != len(own["groups"]):
-            if not own["wrapped"]:
-                raise StageError(
-                    "a checkpoint of parallel.zero 0 can be continued with experts split as they were only; set "
-                    "parallel.expert as it was, or train with parallel.zero 1"
-                )
-            steps = {"step": first["step"]} if "step" in first else {}
-            inner["param_groups"] = [group | steps for group in own["groups"]]
-        for key in own.keys() - {"groups", "wrapped"}:
-            target.setdefault(key, own[key])
-    for name in numbers if len(plain) == 1 else [key for key in state if not isinstance(key, int)]:
-        del state[name]
+@contextmanager
+def _fitting(directory: Path) -> Iterator[None]:
+    """StageError when a checkpoint has another optimizer's state."""
+    try:
+        yield
+    except (KeyError, ValueError, CheckpointException) as error:
+        reason = next(iter(error.failures.values()))[0] if isinstance(error, CheckpointException) else error
+        raise StageError(
+            f"{directory}: its optimizer state does not fit ({str(reason)[:120]}); set optimizer.kind as it was when "
+            "it was saved"
+        ) from error

@@ -16,12 +16,6 @@ _ENGINE = "transformer_engine"
 def check_hardware(config: PretrainConfig) -> None:
     """StageError when this machine cannot do what the configuration asks; before any process group starts."""
     gpu = torch.cuda.is_available()
-    if config.parallel.zero > 1:
-        raise StageError(
-            f"parallel.zero {config.parallel.zero} can be planned but not trained with: Megatron-FSDP 0.16 writes "
-            "checkpoints of a format of its own, which could not be resumed on another layout; set parallel.zero=1 and "
-            "raise parallel.tensor or pipeline to save memory"
-        )
     if config.kernels == _ENGINE and not (gpu and find_spec(_ENGINE)):
         raise StageError(
             "kernels transformer_engine needs a GPU and the package transformer-engine[pytorch]; install it or set "

@@ -21,6 +21,7 @@ def check_layout(config: PretrainConfig) -> None:
         *_experts(config),
         *_batches(config),
         *_unsupported(config),
+        *_fully_sharded(config),
     ]
     if problems:
         raise ValueError("; ".join(problems))
@@ -142,6 +143,24 @@ def _unsupported(config: PretrainConfig) -> Iterator[str]:
     if config.optimizer.kind == "muon" and layout.zero > 0:
         # A matrix is orthogonalised whole; Megatron's distributed optimizer cuts through matrices.
         yield f"optimizer.kind muon works with parallel.zero 0, not {layout.zero}; set it"
+
+
+def _fully_sharded(config: PretrainConfig) -> Iterator[str]:
+    """What `fully_sharded.py` (ZeRO-2 and ZeRO-3) does not go together with."""
+    layout = config.parallel
+    if layout.zero < 2:
+        return
+    against = {
+        f"parallel.pipeline {layout.pipeline}": layout.pipeline > 1,
+        f"parallel.expert {layout.expert}": layout.expert > 1,
+        f"parallel.expert_tensor {layout.expert_tensor}": layout.expert_tensor not in (None, layout.tensor),
+        "parallel.overlap_grad_reduce (it overlaps by itself)": layout.overlap_grad_reduce,
+        "parallel.bucket_size (its buckets are the layers)": layout.bucket_size is not None,
+        f"fp8 {config.fp8}": config.fp8 != "none",
+    }
+    found = [name for name, given in against.items() if given]
+    if found:
+        yield f"parallel.zero {layout.zero} does not go with {', '.join(found)}; set parallel.zero 1 or unset those"
 
 
 def layout_options(config: PretrainConfig) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def transformer_config(config: PretrainConfig) -> Any:
         # weights.py sets every weight afterwards; but only where Megatron initialises them too does it mark its
         # tensor-parallel parameters, and unmarked ones are left out of the gradient norm on all ranks but the first.
         perform_initialization=True,
-        use_cpu_initialization=not on_gpu,
+        # With ZeRO-2 and 3 the whole of it may not fit on the device; `_build_chunk`.
+        use_cpu_initialization=not on_gpu or config.parallel.zero > 1,
         # Gradients are summed over tokens and divided by the number of tokens of the whole batch, so the loss is the
         # mean over tokens, whatever the micro-batch and the layout.
         calculate_per_token_loss=True,
@@ -94,4 +95,7 @@ def _build_chunk(config: PretrainConfig, megatron: Any, vocab_size: int, stage: 
             parallel_state.get_tensor_model_parallel_group(),
             config.optimizer.z_loss,
         )
+    if config.parallel.zero > 1:
+        # Rows of it go to the device, float32.
+        return model.to(dtype=torch.float32, device="cpu")
     return model.to(dtype=getattr(torch, config.dtype), device=torch.cuda.current_device())

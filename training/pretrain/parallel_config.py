@@ -52,7 +52,7 @@ class ParallelConfig(Config):
     """Split the activations between the matrices along the sequence too (needs tensor > 1)."""
     zero: Literal[0, 1, 2, 3] = 1
     """What is spread over the replicas (Rajbhandari et al. 2020): 0 nothing, 1 the optimizer's state, 2 also the
-    gradients, 3 also the weights. 2 and 3 are for the planner; training refuses them."""
+    gradients, 3 also the weights. 2 and 3 without pipeline and expert parallelism, and with AdamW."""
     overlap_grad_reduce: bool = False
     """Sum gradients over replicas bucket by bucket while the backward pass still runs."""
     overlap_param_gather: bool = False

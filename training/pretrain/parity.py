@@ -103,16 +103,22 @@ class Outcome:
     """Why it failed."""
 
 
-def measure(cases: list[Case], folder: Path) -> list[Outcome]:
-    """Run the cases and what they are compared with; `folder` keeps every curve."""
+def measure(cases: list[Case], folder: Path, resume: bool = False) -> list[Outcome]:
+    """Run the cases and what they are compared with; `folder` keeps every curve.
+
+    `resume`: curves that are in the folder already, of an interrupted measurement by the same code, are taken.
+    """
     references = {case.reference().name: case.reference() for case in cases}
     everything = {**references, **{case.name: case for case in cases}}
     folder.mkdir(parents=True, exist_ok=True)
+    missing = []
     for case in everything.values():
         configuration(case)  # raises what is wrong with it
-        (folder / f"{case.name}.json").unlink(missing_ok=True)
-    for size in sorted({case.world_size for case in everything.values()}):
-        same = [case for case in everything.values() if case.world_size == size]
+        if not resume or "error" in _curve(folder, case.name):
+            (folder / f"{case.name}.json").unlink(missing_ok=True)
+            missing.append(case)
+    for size in sorted({case.world_size for case in missing}):
+        same = [case for case in missing if case.world_size == size]
         for first in range(0, len(same), CASES_A_LAUNCH):
             name = f"cases-{size}-{first}"
             write_json(folder / f"{name}.json", [asdict(case) for case in same[first : first + CASES_A_LAUNCH]])

@@ -14,6 +14,13 @@ from training.pretrain.config import PretrainConfig
 def replicate(config: PretrainConfig, chunks: list[Any]) -> list[Any]:
     """Each chunk with buffers for its gradients and their sum over replicas; sets the schedule's callbacks."""
     layout = config.parallel
+    if layout.zero > 1:
+        from training.pretrain.fully_sharded import FullySharded, finalize
+
+        spread = [FullySharded(config, chunk) for chunk in chunks]
+        chunks[0].config.no_sync_func = spread[0].no_sync
+        chunks[0].config.finalize_model_grads_func = finalize
+        return spread
     options = DistributedDataParallelConfig(
         use_distributed_optimizer=layout.zero > 0,
         grad_reduce_in_fp32=True,
@@ -38,7 +45,7 @@ def replicate(config: PretrainConfig, chunks: list[Any]) -> list[Any]:
 
 
 def build_optimizer(config: PretrainConfig, replicas: list[Any]) -> Any:
-    """Megatron's optimizer over all chunks: AdamW, or Muon with AdamW for what is not a matrix."""
+    """The optimizer over all chunks: AdamW, or Muon with AdamW for what is not a matrix."""
     settings = config.optimizer
     options: dict[str, Any] = {
         "optimizer": "adam",
@@ -57,6 +64,10 @@ def build_optimizer(config: PretrainConfig, replicas: list[Any]) -> Any:
         from training.pretrain.muon import build_muon
 
         optimizer = build_muon(config, options, replicas)
+    elif config.parallel.zero > 1:
+        from training.pretrain.sharded_optimizer import ShardedAdam
+
+        optimizer = ShardedAdam(OptimizerConfig(**options), replicas, options["params_dtype"])
     else:
         optimizer = get_megatron_optimizer(OptimizerConfig(**options), replicas)
     replicas[0].config.grad_scale_func = optimizer.scale_loss

@@ -26,7 +26,6 @@ from training.pretrain.checks import check_machine, check_steps, check_tokens
 from training.pretrain.config import PretrainConfig
 from training.pretrain.continuation import CHECKPOINTS, RUN_FILE, bring_back, find_start, set_aside
 from training.pretrain.positions import tokens_before
-from training.pretrain.sources import artifact_paths
 from training.pretrain.stopping import STOP_FILE, STOPPED_FILE
 
 WORKER = "training.pretrain.worker"
@@ -63,7 +62,7 @@ def pretrain(config: PretrainConfig, out: str | Path) -> Path:
     digests = [manifest.digest for manifest in manifests]
     set_aside(config, tokens, out, digests)
     inputs = {
-        **dict(zip(_input_names(), artifact_paths(config), strict=False)),
+        **dict(zip(_input_names(), manifests, strict=False)),  # which `check_tokens` has verified
         "resume_from": config.checkpoint.resume_from,
         "weights_from": config.checkpoint.weights_from,
     }

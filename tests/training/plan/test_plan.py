@@ -216,6 +216,8 @@ def test_devices_that_the_layout_cannot_use() -> None:
 
 def test_stages_of_post_training() -> None:
     assert stage_kind({"model": "runs/sft", "reward": {}}, None, None) == "ppo"
+    assert stage_kind({"model": "runs/sft", "reward": {}, "method": "dapo"}, None, None) == "grpo"
+    assert stage_kind({"model": "runs/sft", "reward": {}}, "grpo_demo.yaml", None) == "grpo"
     assert stage_kind({"model": "runs/sft"}, "dpo_demo.yaml", None) == "dpo"
     assert stage_kind({"model": {"layers": 2}}, "x.yaml", None) == "pretrain"
     with pytest.raises(ConfigError, match="give --stage"):

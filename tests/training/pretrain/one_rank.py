@@ -44,7 +44,8 @@ def digest(engine: Any) -> str:
     found = hashlib.sha256()
     for chunk in engine.chunks:
         for name, weight in sorted(chunk.named_parameters()):
-            found.update(name.encode() + weight.detach().numpy().tobytes())
+            rows = getattr(weight, "_local_tensor", weight)  # with ZeRO-2 and 3; of one rank, all rows
+            found.update(name.encode() + rows.detach().numpy().tobytes())
     return found.hexdigest()
 
 

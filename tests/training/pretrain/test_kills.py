@@ -19,7 +19,7 @@ from millbase.config import load_config
 from training.pretrain import PretrainConfig, pretrain
 
 Tiny = Callable[..., dict[str, Any]]
-LAYOUTS: list[dict[str, Any]] = [{"tensor": 2}, {}, {"pipeline": 2}, {"data": 2}, {}]
+LAYOUTS: list[dict[str, Any]] = [{"tensor": 2}, {"data": 2, "zero": 3}, {"pipeline": 2}, {"data": 2}, {}]
 DRIVER = """
 import json, sys
 from millbase.config import load_config

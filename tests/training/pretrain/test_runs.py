@@ -22,6 +22,21 @@ def losses(work: Path) -> dict[int, float]:
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
 
 
+ZERO_STAGES = (1, 3, 0, 2, 1, 0)
+
+
+def zero_stages(base: dict[str, Any]) -> list[dict[str, Any]]:
+    """A run whose ZeRO stage changes at each checkpoint, and the same run with stage 1 throughout."""
+    scenarios = []
+    for dtype in ("float32", "bfloat16"):
+        config = base | {"schedule": {"kind": "constant", "warmup_steps": 2}, "dtype": dtype}
+        scenarios.append({"name": f"{dtype} whole", "config": config | {"steps": 3 * len(ZERO_STAGES)}})
+        for at, zero in enumerate(ZERO_STAGES):
+            part = {"steps": 3 * at + 3, "parallel": {"zero": zero}, "checkpoint": {"every_steps": 3}}
+            scenarios.append({"name": f"{dtype} {at}", "work": f"{dtype} stages", "config": config | part})
+    return scenarios
+
+
 @pytest.fixture(scope="module")
 def runs(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory, new_tokens: Any, toy_tokens_config: Any) -> Any:
     """The folder of all trainings, and what each of them printed, by name."""
@@ -35,6 +50,7 @@ def runs(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory, new_tokens: Any, 
     scenarios: list[dict[str, Any]] = [
         {"name": "whole", "config": base},
         {"name": "background", "config": base | {"checkpoint": {"every_steps": 2, "asynchronous": True, "keep": 9}}},
+        *zero_stages(base),
         {"name": "skipped", "config": base | {"skip_steps": ["5:7"]}},
         {"name": "spike", "config": base | {"guard": guard}, "ruin": {"9": 2.0}},
         {"name": "spike again", "work": "spike", "config": base | {"guard": guard}},
@@ -79,6 +95,16 @@ def test_saving_in_the_background_changes_nothing_and_keeps_all(runs: Any) -> No
     assert found["whole"]["digest"] == found["background"]["digest"]
     saved = complete_checkpoints(folder / "background" / "scratch" / "checkpoints")
     assert [step_of(directory) for directory in saved] == [2, 4, 6, 8, 10, 12]
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-6), ("bfloat16", 2e-3)])
+def test_a_run_goes_on_with_another_zero_stage(runs: Any, dtype: str, bound: float) -> None:
+    folder, found = runs
+    assert [found[f"{dtype} {at}"]["error"] for at in range(len(ZERO_STAGES))] == [None] * len(ZERO_STAGES)
+    assert [found[f"{dtype} {at}"]["start"] for at in range(len(ZERO_STAGES))] == [0, 3, 6, 9, 12, 15]
+    whole, stages = losses(folder / f"{dtype} whole"), losses(folder / f"{dtype} stages")
+    assert sorted(whole) == sorted(stages)
+    assert max(abs(whole[step] - stages[step]) for step in whole) < bound
 
 
 def test_skipped_steps_leave_the_others_their_data(runs: Any) -> None:
