@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
 import math
 import pkgutil
@@ -46,24 +47,22 @@ def main() -> int:
     chosen = options.method or names
     seeds = SEEDS[:1] if options.quick else tuple(options.seed or SEEDS)
     known: dict[str, Any] = {}
-    for name in chosen:
-        runs = measure(name, seeds, options.quick)
-        known = {**known, name: summary(name, runs)} if options.quick else save(name, runs)
+    for name, seed in itertools.product(chosen, seeds):
+        run = measure(name, seed, options.quick)
+        known = {**known, name: summary(name, {seed: run})} if options.quick else save(name, seed, run)
     print_methods(known)
     last = figure(known)
     print(json.dumps(last))
     return 0
 
 
-def measure(name: str, seeds: tuple[int, ...], quick: bool) -> dict[int, dict[str, float]]:
-    """One method's measures, by seed."""
+def measure(name: str, seed: int, quick: bool) -> dict[str, float]:
+    """One method's measures of one seed."""
     method = importlib.import_module(f"support.effects.{name}")
-    runs = {}
-    for seed in seeds:
-        with tempfile.TemporaryDirectory(prefix=f"effects-{name}-") as folder:
-            runs[seed] = method.run(start_model(), seed, Path(folder), quick)
-        print(f"{name}, seed {seed}: {json.dumps({key: round(value, 3) for key, value in runs[seed].items()})}")
-    return runs
+    with tempfile.TemporaryDirectory(prefix=f"effects-{name}-") as folder:
+        run: dict[str, float] = method.run(start_model(), seed, Path(folder), quick)
+    print(f"{name}, seed {seed}: {json.dumps({key: round(value, 3) for key, value in run.items()})}", flush=True)
+    return run
 
 
 def summary(name: str, by_seed: dict[int, dict[str, float]]) -> dict[str, Any]:
@@ -81,13 +80,15 @@ def summary(name: str, by_seed: dict[int, dict[str, float]]) -> dict[str, Any]:
     return {"goal": method.GOAL, "reached": reached, "seeds": list(by_seed), "measures": measures, "commit": commit()}
 
 
-def save(name: str, runs: dict[int, dict[str, float]]) -> dict[str, Any]:
+def save(name: str, seed: int, run: dict[str, float]) -> dict[str, Any]:
     """Put what was measured now beside what was measured before; returns all methods."""
     methods = json.loads(RESULT.read_text(encoding="utf-8"))["methods"] if RESULT.is_file() else {}
     old = methods.get(name, {"seeds": [], "measures": {}})
     before = {seed: {key: value["seeds"][n] for key, value in old["measures"].items()}
               for n, seed in enumerate(old["seeds"])}  # fmt: skip
-    methods[name] = summary(name, {seed: run for seed in SEEDS if (run := runs.get(seed, before.get(seed)))})
+    # runs of a method that measured something else then say nothing about it now
+    before = {one: kept for one, kept in before.items() if kept.keys() == run.keys()} | {seed: run}
+    methods[name] = summary(name, {seed: before[seed] for seed in SEEDS if seed in before})
     methods = dict(sorted(methods.items()))
     result = {**figure(methods), "methods": methods, "machine": machine()}
     result["versions"] = own_versions(["torch", "transformers", "trl", "peft"])

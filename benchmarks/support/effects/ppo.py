@@ -16,7 +16,7 @@ SETTINGS: dict[str, Any] = {
     "kl": {"coef": 0.02},
     "policy": {"learning_rate": 2e-4, "warmup_updates": 3},
     "critic": {"learning_rate": 1e-3, "pretrain_updates": 2},
-    "updates": 28,
+    "updates": 20,
     "rollout_size": 256,
     "epochs": 2,
     "minibatches": 4,
