@@ -46,7 +46,7 @@ def test_commands_of_the_readme_exist() -> None:
 
     root = typer.main.get_command(app)
     text = (REPOSITORY / "README.md").read_text()
-    shown = set(re.findall(r"llmill ((?:corpus|tokenizer|tokens) [a-z-]+|[a-z]+)", text))
+    shown = set(re.findall(r"llmill ((?:corpus|tokenizer|tokens) [a-z-]+|[a-z]+(?:-[a-z]+)*)", text))
     for words in (command.split() for command in sorted(shown)):
         command = root
         for word in words:
