@@ -118,7 +118,10 @@ def read_pairs(path: str, *, limit: int | None, maximum_bad_share: float) -> Rec
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[Message], where: str) -> list[int]:
     """Token ids of a conversation up to where the assistant speaks. InputError without a chat template."""
     if tokenizer.chat_template is None:
-        raise InputError(f"{where}: the tokenizer has no chat template, so the model cannot be asked prompts")
+        raise InputError(
+            f"{where}: the tokenizer has no chat template, so the model cannot be asked prompts; evaluate a checkpoint "
+            "after SFT, or leave out the blocks that ask prompts"
+        )
     text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids

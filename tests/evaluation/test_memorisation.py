@@ -30,11 +30,13 @@ def parrot(loaded: LoadedModel, tokens: Path) -> LoadedModel:
     model: Any = copy.deepcopy(loaded.model).train()
     end = loaded.tokenizer.convert_tokens_to_ids("<|endoftext|>")
     documents = [document.ids.tolist() for document in read_documents(tokens / "train", end, model.config.vocab_size)]
+    width = min(max(map(len, documents)), loaded.max_length)
+    pad = loaded.tokenizer.pad_token_id
+    ids = torch.tensor([(row + [pad] * width)[:width] for row in documents])
+    labels = ids.masked_fill(ids == pad, -100)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(60):
-        for row in documents:
-            ids = torch.tensor([row[: loaded.max_length]])
-            model(input_ids=ids, labels=ids).loss.backward()
+    for _ in range(80):
+        model(input_ids=ids, labels=labels).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     return replace(loaded, model=model.eval(), digest="parrot")
