@@ -12,7 +12,8 @@ There is a right answer to everything, so every reward can be checked against th
     steps/{train,heldout}.jsonl         with `style: steps`: solutions whose steps are labelled, for `llmill prm`
     rule.json, tasks/sums.yaml          for `llmill evaluate`: win rate by the truth, exact answers
 
-No problem of a held-out file occurs in any other file. With `style: steps` the answers show the working.
+No problem of a held-out file occurs in any other file. With `style: steps` the answers show the working; with `mixed` some
+do and some do not, as people's answers, and a small model is far more often right where it does.
 """
 
 from __future__ import annotations
@@ -47,8 +48,11 @@ LAST = r"(\d+)\s*$"
 class SumsConfig(Config):
     """The small world of sums."""
 
-    style: Literal["direct", "steps"] = "direct"
-    """`direct`: 47+38= is answered with 85; `steps`: with 7+8=15 4+3+1=8 85."""
+    style: Literal["direct", "steps", "mixed"] = "direct"
+    """`direct`: 47+38= is answered with 85; `steps`: with 7+8=15 4+3+1=8 85; `mixed`: with one or the other. Of mixed
+    preferences, three in four of the right answers show the working, and one in four of the wrong."""
+    worked_share: float = Field(default=0.6, gt=0, lt=1)
+    """Share of the answers of `mixed` that show the working."""
     largest: int = Field(default=99, ge=39, le=99)
     """Largest summand; the smallest is 10. Fewer problems are learnt faster."""
     heldout: int = Field(default=500, gt=0)
@@ -133,7 +137,7 @@ def _write_data(config: SumsConfig, folder: Path) -> None:
     _write(folder / "preferences" / "heldout.jsonl", [_pair(p, config, random, 0.0) for p in unseen])
     for name, part in (("train", training), ("heldout", heldout)):
         _write(folder / "prompts" / f"{name}.jsonl", [{"prompt": _ask(p), "answer": str(sum(p))} for p in part])
-    if config.style == "steps":
+    if config.style != "direct":
         labelled = Random(derive_seed(config.seed, "steps"))
         for name, part in (("train", compared), ("heldout", unseen)):
             _write(folder / "steps" / f"{name}.jsonl", [_steps(p, labelled) for p in part])
@@ -147,12 +151,20 @@ def _ask(problem: Problem) -> list[dict[str, str]]:
 
 def _conversation(problem: Problem, config: SumsConfig, random: Random, wrong_share: float) -> dict[str, Any]:
     total = mistake(problem, random) if random.random() < wrong_share else None
-    said = answer(problem, config.style, total)
+    said = answer(problem, _style(config, random, config.worked_share), total)
     return {"messages": [*_ask(problem), {"role": "assistant", "content": said}]}
 
 
+def _style(config: SumsConfig, random: Random, worked: float) -> str:
+    """The style of one answer; of `mixed`, `worked` is the share that shows the working."""
+    if config.style != "mixed":
+        return config.style
+    return "steps" if random.random() < worked else "direct"
+
+
 def _pair(problem: Problem, config: SumsConfig, random: Random, flipped_share: float) -> dict[str, Any]:
-    sides = [answer(problem, config.style), answer(problem, config.style, mistake(problem, random))]
+    right = answer(problem, _style(config, random, 0.75))
+    sides = [right, answer(problem, _style(config, random, 0.25), mistake(problem, random))]
     if random.random() < flipped_share:
         sides.reverse()
     chosen, rejected = ([{"role": "assistant", "content": side}] for side in sides)

@@ -100,6 +100,19 @@ def test_the_same_seed_gives_the_same_bytes(world: Path, tmp_path: Path) -> None
     assert open_artifact(other).digest != open_artifact(world).digest
 
 
+def test_mixed_answers_show_the_working_in_the_stated_shares(tmp_path: Path) -> None:
+    world = build_sums(small(style="mixed", instructions=1000, preferences=1000), tmp_path / "world")
+
+    def worked(messages: list[dict[str, str]]) -> bool:
+        return "=" in messages[-1]["content"]
+
+    taught = rows(world / "instructions.jsonl")
+    assert 0.54 < sum(worked(row["messages"]) for row in taught) / len(taught) < 0.66
+    pairs = rows(world / "preferences" / "train.jsonl")
+    assert 0.68 < sum(worked(pair["chosen"]) for pair in pairs) / len(pairs) < 0.79
+    assert 0.21 < sum(worked(pair["rejected"]) for pair in pairs) / len(pairs) < 0.32
+
+
 def test_labelled_steps(tmp_path: Path) -> None:
     world = build_sums(small(style="steps"), tmp_path / "world")
     found = rows(world / "steps" / "train.jsonl")
