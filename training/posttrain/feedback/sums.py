@@ -12,8 +12,8 @@ There is a right answer to everything, so every reward can be checked against th
     steps/{train,heldout}.jsonl         with `style: steps`: solutions whose steps are labelled, for `llmill prm`
     rule.json, tasks/sums.yaml          for `llmill evaluate`: win rate by the truth, exact answers
 
-No problem of a held-out file occurs in any other file. With `style: steps` the answers show the working; with `mixed` some
-do and some do not, as people's answers, and a small model is far more often right where it does.
+No problem of a held-out file occurs in any other file. With `style: steps` the answers show the working; with `mixed`
+some do and some do not, as people's answers, and a small model is far more often right where it does.
 """
 
 from __future__ import annotations
