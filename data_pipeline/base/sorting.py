@@ -177,6 +177,20 @@ class Sorter:
                 run.unlink()
         yield from self._merge(self._runs)
 
+    def write(self, path: Path) -> int:
+        """Write all records in order to a file, for `adopt` of a sorter in another process; how many."""
+        count = 0
+        with path.open("wb") as file:
+            for records in self.chunks():
+                file.write(np.ascontiguousarray(records).data)
+                count += len(records)
+        return count
+
+    def adopt(self, path: Path) -> None:
+        """Add the records of a file that a sorter of the same kind wrote; the file becomes this sorter's."""
+        self._runs.append(path)
+        self.added += path.stat().st_size // self.width
+
     def close(self) -> None:
         """Remove the runs."""
         self._pending = []

@@ -20,15 +20,18 @@ from data_pipeline.dedup.index import write_index
 _PIECE = 1 << 14
 
 
-def drop_duplicates(survivors: Survivors, config: DedupConfig, space: Space) -> None:
-    """Addresses, exact duplicates, near-duplicates among the rest, and then what the texts left have in common."""
+def drop_duplicates(survivors: Survivors, config: DedupConfig, space: Space, workers: int = 1) -> None:
+    """Addresses, exact duplicates, near-duplicates among the rest, and then what the texts left have in common.
+
+    `workers` processes compare signatures; the rest is sorting, in this one.
+    """
     documents = survivors.documents
     for kind, enabled in ((URL, config.url), (EXACT, config.exact), (NEAR, config.near)):
         if not enabled:
             continue
         started = time.perf_counter()
         if kind == NEAR:
-            drop_near(documents, config, space)
+            drop_near(documents, config, space, workers)
         else:
             drop_equal(documents, kind, space)
         survivors.seconds[STEPS[kind]] = time.perf_counter() - started

@@ -34,6 +34,7 @@ from data_pipeline.mixture import SourceShare, mix, plan_mixture
 from data_pipeline.write.task import check_error_share
 from millbase.atomic import write_json
 from millbase.errors import InputError
+from millbase.process import available_cores
 
 
 def finalise(config: CorpusConfig, tasks: int, steps: list[str], folder: Path) -> dict[str, Any]:
@@ -54,7 +55,9 @@ def finalise(config: CorpusConfig, tasks: int, steps: list[str], folder: Path) -
     indexes = open_indexes(config.dedup)
     renames = find_renames(_records(files), space)
     survivors = load_survivors(files, renames, config, indexes, space)
-    drop_duplicates(survivors, config.dedup, space)
+    # on a cluster, `workers` are tasks on other machines: no more than this one has cores
+    workers = min(config.workers or available_cores(), available_cores())
+    drop_duplicates(survivors, config.dedup, space, workers)
     drop_contaminated(survivors, config, folder)
     shares = drop_for_mixture(survivors, config)
     _count_global_drops(survivors, reasons)

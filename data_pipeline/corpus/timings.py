@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +22,11 @@ _FILES = 2000
 
 @dataclass
 class Usage:
-    """What a part of the build used in this process."""
+    """What a part of the build used."""
 
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    """Of this process and those that it started and waited for."""
     peak_rss_bytes: int = 0
     rss_before_bytes: int = 0
     """Memory when the part began."""
@@ -33,12 +35,16 @@ class Usage:
 @contextmanager
 def measured() -> Iterator[Usage]:
     """Fill the Usage given with what the block used; its memory is the most this process ever held."""
-    usage, wall, cpu = Usage(), time.perf_counter(), time.process_time()
+    usage, wall, cpu = Usage(), time.perf_counter(), _cpu_seconds()
     usage.rss_before_bytes = int(psutil.Process().memory_info().rss)
     yield usage
     usage.wall_seconds = round(time.perf_counter() - wall, 3)
-    usage.cpu_seconds = round(time.process_time() - cpu, 3)
+    usage.cpu_seconds = round(_cpu_seconds() - cpu, 3)
     usage.peak_rss_bytes = peak_memory()
+
+
+def _cpu_seconds() -> float:
+    return sum(os.times()[:4])
 
 
 def add_timings(folder: Path, files: list[InputFile], overall: Usage) -> None:

@@ -30,12 +30,12 @@ def drop_equal(documents: Documents, kind: int, space: Space) -> None:
     sorter.close()
 
 
-def drop_near(documents: Documents, config: DedupConfig, space: Space) -> None:
-    """Drop all but the best of each group of near-duplicates, those dropped before aside."""
+def drop_near(documents: Documents, config: DedupConfig, space: Space, workers: int = 1) -> None:
+    """Drop all but the best of each group of near-duplicates, those dropped before aside; `workers` processes."""
     assert documents.signatures is not None, "made with config.near"
     alive = space.array("alive.bool", bool, documents.step.shape)
     np.equal(documents.step, 0, out=alive)
-    groups = near_groups(documents.signatures, config.minhash, space, alive)
+    groups = near_groups(documents.signatures, config.minhash, space, alive, workers)
     sorter = space.sorter(24)
     for records in groups.chunks():
         label, rows = numbers(records, 0), numbers(records, 8)

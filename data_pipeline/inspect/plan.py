@@ -189,7 +189,8 @@ def _assumptions(config: PlanConfig, sample: dict[str, Any], overall: dict[str, 
         "the dump's pages cost what the sample's did, on cores like this machine's; intervals are over the sample's "
         "files and know nothing of other machines",
         "reading, extraction and filters grow with the pages; waiting for the network is not counted",
-        "the part over all documents runs in one process and grows with the documents",
+        "the part over all documents grows with the documents; but for the comparison of signatures it runs in one "
+        "process",
     ]
     if sample["files"] < 5:
         lines.append(f"the sample has only {sample['files']} files: take ten or more, of different segments")

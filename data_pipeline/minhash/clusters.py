@@ -2,15 +2,18 @@
 
 Each band of each document is a record of band, hash and row; sorted, the documents that share a band stand side by
 side. Sorting needs tens of bytes a document where dictionaries of buckets need kilobytes, and it spills to disk. The
-groups are a function of the set of signatures alone: reordering the rows only renumbers the labels.
+groups are a function of the set of signatures alone: reordering the rows only renumbers the labels. Bands know nothing
+of one another, so several processes may each take some of them; the edges that they find are put together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
+from data_pipeline.base.pool import run_in_processes
 from data_pipeline.base.sorting import Sorter, Space, gather, numbers, pack, release, scatter, starts_of_groups
 from data_pipeline.minhash.components import components
 from data_pipeline.minhash.config import MinHashConfig
@@ -20,6 +23,8 @@ _NEIGHBOURS = 32
 """Within a bucket, each signature is compared with this many that follow it in sorted order. Buckets of more distinct
 signatures (huge templates) are therefore compared in part, in an order that depends on the signatures alone."""
 _COMPARE_ROWS = 1 << 12
+_ROWS_PER_PROCESS = 50_000
+"""Fewer documents are not worth another process, which takes a second to start."""
 _BASE = np.uint64(0x9E37_79B9_7F4A_7C15)
 _BAND_RECORD = 2 + 8 + 8 + 8  # band, hash of its entries, hash of the signature, row
 
@@ -37,28 +42,90 @@ def cluster(signatures: np.ndarray, config: MinHashConfig, space: Space | None =
     return labels
 
 
-def near_groups(signatures: np.ndarray, config: MinHashConfig, space: Space, among: np.ndarray | None = None) -> Sorter:
+def near_groups(
+    signatures: np.ndarray, config: MinHashConfig, space: Space, among: np.ndarray | None = None, workers: int = 1
+) -> Sorter:
     """Records (label, row) of the rows that have near-duplicates; the label is the lowest row of the group.
 
     `signatures` is uint32 [N, permutations], perhaps a file mapped into memory; `among` bool [N] leaves rows out.
+    `workers` processes, if the signatures lie in a file, share the memory; the records do not depend on their number.
     """
     if signatures.ndim != 2 or signatures.shape[1] != config.permutations:
         raise ValueError(f"signatures of shape {signatures.shape}, expected [N, {config.permutations}] (bands x rows)")
     edges = space.sorter(16, unique=True)
     distinct = space.array("distinct.bool", bool, (len(signatures),))
-    _join_equal(signatures, among, distinct, edges, space)
-    bands = _band_records(signatures, distinct, config, space)
-    _join_similar(signatures, bands, edges, config, space)
-    bands.close()
+    keys = space.array("keys.u64", np.uint64, (len(signatures),))
+    _join_equal(signatures, among, distinct, keys, edges, space)
+    parts = min(workers, config.bands, len(signatures) // _ROWS_PER_PROCESS)
+    arrays = (signatures, distinct, keys)
+    if parts > 1 and space.folder is not None and all(isinstance(array, np.memmap) for array in arrays):
+        _join_in_processes(arrays, edges, config, space, parts)
+    else:
+        _join_bands(*arrays, edges, config, space, range(config.bands))
     groups = components(edges, space)
     edges.close()
     return groups
 
 
-def _join_equal(
-    signatures: np.ndarray, among: np.ndarray | None, distinct: np.ndarray, edges: Sorter, space: Space
+def _join_in_processes(
+    arrays: tuple[np.ndarray, ...], edges: Sorter, config: MinHashConfig, space: Space, parts: int
 ) -> None:
-    """Join rows of equal signatures; `distinct` is set for one of each.
+    """Every process takes each `parts`-th band and its part of the memory, and leaves a file of edges."""
+    assert space.folder is not None, "processes hand their edges over in files"
+    files = [(str(array.filename), array.dtype.str, array.shape) for array in arrays if isinstance(array, np.memmap)]
+    tasks = [(files, config, space.memory // parts, space.folder, part, parts) for part in range(parts)]
+    for array in arrays:
+        release(array)
+    for _ in run_in_processes(_join_part, tasks, parts, "near-duplicates"):
+        pass
+    for part in range(parts):
+        edges.adopt(_edges_file(space.folder, part))
+
+
+def _join_part(
+    files: list[tuple[str, str, tuple[int, ...]]],
+    config: MinHashConfig,
+    memory: int,
+    folder: Path,
+    part: int,
+    parts: int,
+) -> None:
+    signatures, distinct, keys = (np.memmap(name, dtype, "r", shape=shape) for name, dtype, shape in files)
+    space = Space(memory, folder / f"bands-{part}")
+    edges = space.sorter(16, unique=True)
+    _join_bands(signatures, distinct, keys, edges, config, space, range(part, config.bands, parts))
+    edges.write(_edges_file(folder, part))
+    edges.close()
+
+
+def _edges_file(folder: Path, part: int) -> Path:
+    return folder / f"edges-{part}.run"
+
+
+def _join_bands(
+    signatures: np.ndarray,
+    distinct: np.ndarray,
+    keys: np.ndarray,
+    edges: Sorter,
+    config: MinHashConfig,
+    space: Space,
+    bands: range,
+) -> None:
+    """Add the edges between similar documents that share a bucket of one of `bands`."""
+    records = _band_records(signatures, distinct, keys, config, space, bands)
+    _join_similar(signatures, records, edges, config, space)
+    records.close()
+
+
+def _join_equal(
+    signatures: np.ndarray,
+    among: np.ndarray | None,
+    distinct: np.ndarray,
+    row_keys: np.ndarray,
+    edges: Sorter,
+    space: Space,
+) -> None:
+    """Join rows of equal signatures; `distinct` is set for one of each, `row_keys` to hashes of the signatures.
 
     Exact copies, the bulk of a crawl's duplicates, never enter a bucket twice.
     """
@@ -70,8 +137,10 @@ def _join_equal(
         if among is not None:
             wanted &= among[start : start + step]
         rows = np.flatnonzero(wanted)
-        keyed.add(pack(_row_keys(block[rows]).view(np.int64), rows + start))
+        row_keys[rows + start] = hashes = _row_keys(block[rows])
+        keyed.add(pack(hashes.view(np.int64), rows + start))
         release(signatures)
+        release(row_keys)
     last_key = last_row = np.empty(0, dtype=np.int64)
     for records in keyed.chunks():
         keys, rows = np.append(last_key, numbers(records, 0)), np.append(last_row, numbers(records, 8))
@@ -86,20 +155,28 @@ def _join_equal(
     keyed.close()
 
 
-def _band_records(signatures: np.ndarray, distinct: np.ndarray, config: MinHashConfig, space: Space) -> Sorter:
-    bands = space.sorter(_BAND_RECORD)
+def _band_records(
+    signatures: np.ndarray,
+    distinct: np.ndarray,
+    row_keys: np.ndarray,
+    config: MinHashConfig,
+    space: Space,
+    bands: range,
+) -> Sorter:
+    sorter = space.sorter(_BAND_RECORD)
     step = space.rows(config.permutations * 8)
     for start in range(0, len(signatures), step):
         rows = np.flatnonzero(distinct[start : start + step])
         block = np.asarray(signatures[start : start + step])[rows]
-        whole = _row_keys(block).view(np.int64)
-        for band in range(config.bands):
+        whole = np.asarray(row_keys[start : start + step])[rows].view(np.int64)
+        for band in bands:
             keys = _row_keys(block[:, band * config.rows : (band + 1) * config.rows]).view(np.int64)
             number = np.empty((len(rows), 2), dtype=np.uint8)
             number[:] = divmod(band, 256)
-            bands.add(pack(number, keys, whole, rows + start))
+            sorter.add(pack(number, keys, whole, rows + start))
         release(signatures)
-    return bands
+        release(row_keys)
+    return sorter
 
 
 def _join_similar(signatures: np.ndarray, bands: Sorter, edges: Sorter, config: MinHashConfig, space: Space) -> None:

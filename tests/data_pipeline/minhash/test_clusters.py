@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from datasketch import MinHash, MinHashLSH
 
-from data_pipeline.minhash import EMPTY, MinHashConfig, MinHasher, cluster
+from data_pipeline.base.sorting import Space, numbers
+from data_pipeline.minhash import EMPTY, MinHashConfig, MinHasher, cluster, clusters
 
 CONFIG = MinHashConfig()
 HASHER = MinHasher(CONFIG)
@@ -131,3 +132,36 @@ def test_real_page_versions(real_data: Path) -> None:
 def _jaccard(left: str, right: str) -> float:
     a, b = HASHER.shingles(left), HASHER.shingles(right)
     return len(a & b) / len(a | b)
+
+
+def grouped(signatures: np.ndarray, space: Space, workers: int) -> list[tuple[int, int]]:
+    """(label, row) in order, from signatures in a file of `space`."""
+    stored = space.array("signatures.u32", np.uint32, signatures.shape)
+    stored[:] = signatures
+    found = clusters.near_groups(stored, CONFIG, space, workers=workers)
+    pairs = [pair for records in found.chunks() for pair in zip(numbers(records, 0), numbers(records, 8), strict=True)]
+    found.close()
+    return pairs
+
+
+@pytest.mark.parametrize("memory", [1 << 19, 1 << 30])
+def test_groups_are_the_same_from_any_number_of_processes(tmp_path: Path, memory: int, monkeypatch: Any) -> None:
+    """Chains of copies, each a little further from the first, exact copies and pages without words among them."""
+    draw = np.random.default_rng(3)
+    rows = [draw.integers(0, 1 << 32, CONFIG.permutations, dtype=np.uint32) for _ in range(1500)]
+    for number in range(0, 1400, 2):
+        copy = rows[number].copy()
+        copy[draw.integers(0, CONFIG.permutations, int(draw.integers(0, 40)))] = 7
+        rows.append(copy)
+        rows[number + 1] = np.where(draw.random(CONFIG.permutations) < 0.15, 9, copy).astype(np.uint32)
+    signatures = np.array([*rows, *([np.full(CONFIG.permutations, EMPTY)] * 3)], dtype=np.uint32)
+    alone = grouped(signatures, Space(memory, tmp_path / "1"), 1)
+    assert len({label for label, _ in alone}) > 600
+    labels = cluster(signatures, CONFIG)
+    assert all(labels[row] == label for label, row in alone)
+    monkeypatch.setattr(clusters, "_ROWS_PER_PROCESS", 1)
+    asked: list[int] = []
+    inside = clusters._join_in_processes
+    monkeypatch.setattr(clusters, "_join_in_processes", lambda *a: asked.append(a[-1]) or inside(*a))
+    assert grouped(signatures, Space(memory, tmp_path / "3"), 3) == alone
+    assert asked == [3] and not list((tmp_path / "3").glob("**/*.run"))
