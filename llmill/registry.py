@@ -185,7 +185,7 @@ KINDS: dict[str, StageKind] = {
             "training.posttrain.reward:RewardConfig",
             "training.posttrain.reward:train_reward",
             "reward-model",
-            "Train a reward model on preference pairs.",
+            "Train a reward model on preference pairs or ranked lists.",
         ),
         StageKind(
             "reward-ensemble",

@@ -59,11 +59,15 @@ def test_trained_tokens_are_the_assistants_once_a_turn(name: str, conversation: 
             runs[-1].append(label)
     assert [tokenizer.decode(run) for run in runs] == [answer + end for answer in answers]
     assert sum(label == tokenizer.convert_tokens_to_ids(end) for label in labels) == len(answers)
-    # generation starts where training expects the answer to start
-    pair = {"prompt": conversation[:-1], "chosen": conversation[-1:], "rejected": assistant("other")}
-    encoded = ChatEncoder(tokenizer, 512).pair(pair)
-    assert encoded["prompt_ids"] + encoded["chosen_ids"] == row["input_ids"]
-    assert tokenizer.decode(encoded["chosen_ids"]) == answers[-1] + end
+    # every answer stands after what the model would be asked with: the conversation split into one row an answer, each
+    # with the loss on its last, has the same tokens before the same labels
+    for place, message in enumerate(conversation):
+        if message["role"] == "assistant":
+            pair = {"prompt": conversation[:place], "chosen": [message], "rejected": assistant("other")}
+            split = ChatEncoder(tokenizer, 512).pair(pair)
+            before, after = len(split["prompt_ids"]), len(split["prompt_ids"] + split["chosen_ids"])
+            assert row["input_ids"][:after] == split["prompt_ids"] + split["chosen_ids"]
+            assert labels[before:after] == split["chosen_ids"] and labels[before - 1] == IGNORED
 
 
 @pytest.mark.parametrize(("name", "original"), [("llama3", "llama3.jinja"), ("qwen", "qwen2_5.jinja")])
