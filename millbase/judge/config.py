@@ -37,7 +37,8 @@ class ServerConfig(Config):
     """Attempts for one request that fails in a way that may pass: no connection, timeout, 408, 409, 425, 429, 5xx, or a
     body that is no chat completion."""
     wait_seconds: float = Field(default=1.0, ge=0)
-    """Scale of the random, doubling wait between attempts. A `Retry-After` of the server is kept to."""
+    """Scale of the random, doubling wait between attempts. A `Retry-After` of the server is kept
+    to, up to `longest_wait_seconds`."""
     longest_wait_seconds: float = Field(default=60.0, gt=0)
     """No wait is longer than this."""
 

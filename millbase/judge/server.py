@@ -1,7 +1,7 @@
 """Chat completions of an OpenAI-compatible server that may be down, busy, slow, or talk nonsense.
 
 A failure that may pass is tried again, longer and longer after (with jitter, and no sooner than the server's
-`Retry-After`). What then happens to a request without an answer:
+`Retry-After` asks, up to `longest_wait_seconds`). What then happens to a request without an answer:
 
 - no connection, an overloaded or a failing server, after all attempts: StageError, the stage stops;
 - the request itself is refused (400, 413, 422): that conversation has no reply, with the reason; the others go on;

@@ -146,9 +146,10 @@ def choose_prompts(config: AnswersConfig, found: PromptSet) -> tuple[list[Prompt
     taken = found.prompts if config.limit is None else found.take((config.block - 1) * config.limit, config.limit)
     if config.limit is None and config.block > 1:
         raise ConfigError(f"block = {config.block} needs limit: the number of prompts in a block")
-    different = {json.dumps(prompt.messages, sort_keys=True): prompt for prompt in reversed(taken)}
-    kept = list(reversed(different.values()))
-    return kept, len(taken) - len(kept)
+    different: dict[str, Prompt] = {}
+    for prompt in taken:
+        different.setdefault(json.dumps(prompt.messages, sort_keys=True), prompt)
+    return list(different.values()), len(taken) - len(different)
 
 
 def in_pieces(

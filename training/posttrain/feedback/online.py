@@ -113,13 +113,15 @@ class OnlineDpo:
                 bar.advance(1)
                 if (update + 1) % config.save_every == 0:
                     self._save(update + 1)
+        if self.chat is not None:
+            self.chat.close()
         tokenizer = self.writer.tokenizer
         export(self.policy.model, tokenizer, artifact.path / "hf", tokenizer.eos_token_id or min(self.policy.end_ids))
         artifact.stats.update(
             stage="online-dpo",
             prompts=self.prompts.stats,
             updates=config.updates,
-            final={name: float(f"{value:.6g}") for name, value in metrics.items() if not name.startswith("seconds")},
+            final=_final(artifact.path),
             tokenizer_digest=tokenizer_digest(artifact.path / "hf"),
         )
 
@@ -292,6 +294,13 @@ class OnlineDpo:
         lines = [line for line in read_metrics(path) if line["step"] <= start]
         with atomic_write(path) as file:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _final(folder: Path) -> dict[str, float]:
+    """The metrics of the last update, without what the clock decides."""
+    last = read_metrics(folder / "metrics.jsonl")[-1]
+    left_out = ("step", "time", "seconds_sampling", "seconds_scoring", "seconds_training")
+    return {name: float(f"{value:.6g}") for name, value in last.items() if name not in left_out and value is not None}
 
 
 def best_and_worst(answers: Sequence[Answer], require_end: bool, margin: float) -> tuple[int, int] | None:

@@ -186,6 +186,23 @@ def test_killed_and_started_again(
     assert open_artifact(out).digest == open_artifact(whole).digest
 
 
+def test_killed_after_the_last_update(
+    make_config: Callable[..., OnlineDpoConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(updates=2)
+
+    def full(*_: Any) -> None:
+        raise StageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.posttrain.feedback.online.export", full)
+        with pytest.raises(StageError, match="the disk is full"):
+            train_online_dpo(config, tmp_path / "out")
+    out = train_online_dpo(config, tmp_path / "out")
+    assert len(read_metrics(out / "metrics.jsonl")) == 2
+    assert open_artifact(out).stats["final"]["pairs"] > 0
+
+
 def test_scores_that_never_differ_stop_the_run(make_config: Callable[..., OnlineDpoConfig], tmp_path: Path) -> None:
     file = tmp_path / "same.py"
     file.write_text("def same(completions):\n    return [1.0] * len(completions)\n")

@@ -15,9 +15,10 @@ import torch
 from millbase.artifacts import open_artifact, work_directory
 from millbase.errors import ConfigError, StageError
 from training.posttrain.data import load_instructions, load_preferences
-from training.posttrain.feedback.config import ChatConfig, CritiqueConfig, FeedbackConfig
+from training.posttrain.feedback.config import ChatConfig, CritiqueConfig, FeedbackConfig, OnlineDpoConfig
 from training.posttrain.feedback.critique import critique, is_faultless, read_principles
 from training.posttrain.feedback.judges import LocalChat
+from training.posttrain.feedback.online import train_online_dpo
 from training.posttrain.feedback.rank import give_feedback
 
 
@@ -138,6 +139,19 @@ def test_a_cache_is_shared_between_runs(sampling: dict[str, Any], judge: Judge, 
     out = give_feedback(make(sampling, judge, judge=cached, limit=3, pairs="all"), tmp_path / "two")
     assert judge.asked == []
     assert open_artifact(out).stats["judge"]["asked"] == 0 < open_artifact(out).stats["judge"]["from_cache"]
+
+
+def test_online_dpo_with_a_judge(sampling: dict[str, Any], judge: Judge, tmp_path: Path) -> None:
+    """The judge's taste is learnt on: what it prefers is what is made more likely."""
+    judge.function = shorter_wins
+    values = {**sampling, "judge": judge.config(), "require_end": False, "updates": 2, "prompts_per_update": 6}
+    config = OnlineDpoConfig.model_validate({**values, "learning_rate": 1e-3, "warmup_updates": 0, "sample_every": 1})
+    out = train_online_dpo(config, tmp_path / "out")
+    for line in rows(out / "samples.jsonl"):
+        judged = {a["text"].strip(): a["score"] for a in line["answers"] if a["score"] is not None}
+        order = sorted(judged, key=lambda text: (len(text), text))
+        assert [judged[text] for text in order] == sorted(judged.values(), reverse=True)
+    assert all(line["pairs"] > 0 for line in rows(out / "metrics.jsonl"))
 
 
 def test_a_local_model_replies_as_its_greedy_generation(policy_folder: Path, tokenizer: Any) -> None:
