@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
 from millbase.atomic import atomic_write
@@ -144,6 +145,8 @@ class WholeCheckpoints(TrainerCallback):
     """Marks a checkpoint once all of its files are written; one that was being saved at a kill has no mark."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if args.world_size > 1:
+            torch.distributed.barrier()  # every process has written its part
         if state.is_world_process_zero:
             with atomic_write(Path(args.output_dir) / f"{_PREFIX}{state.global_step}" / _WHOLE) as file:
                 file.write("")

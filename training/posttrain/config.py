@@ -73,7 +73,12 @@ class PosttrainConfig(Config):
     batch_size: int = Field(default=64, gt=0)
     """Rows per optimizer step."""
     micro_batch_size: int | None = Field(default=None, gt=0)
-    """Rows per forward pass; gradients are accumulated over batch_size / micro_batch_size of them. null: batch_size."""
+    """Rows per forward pass; gradients are accumulated over batch_size / micro_batch_size of them. null: all rows that
+    a process has in a step."""
+    processes: int = Field(default=1, gt=0)
+    """Data-parallel processes, one GPU each (on CPUs, a share of the cores each): every one holds the whole model and
+    trains on its part of a step's rows. `llmill sft`, `reward` and `dpo`; the number changes results by rounding
+    only."""
     epochs: float = Field(default=1.0, gt=0)
     """Passes over the training rows."""
     max_steps: int | None = Field(default=None, gt=0)
@@ -88,7 +93,8 @@ class PosttrainConfig(Config):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU where there is one."""
     threads: int | None = Field(default=None, gt=0)
-    """CPU threads for torch; null for every core this process may use."""
+    """CPU threads for torch, of each process; null for every core this process may use, shared out among
+    `processes`."""
     lora: LoraConfig | None = None
     """Train low-rank adapters instead of all weights; null trains all."""
     seed: int = Field(default=0, ge=0)
@@ -108,6 +114,12 @@ class PosttrainConfig(Config):
             raise ValueError(
                 f"batch_size = {self.batch_size} is not a multiple of micro_batch_size = {self.micro_batch_size}"
             )
+        if self.batch_size % (self.processes * (self.micro_batch_size or 1)):
+            micro = f" x micro_batch_size = {self.micro_batch_size}" if self.micro_batch_size else ""
+            raise ValueError(
+                f"batch_size = {self.batch_size} is not a multiple of processes = {self.processes}{micro}; "
+                "every process must have the same number of rows in a step"
+            )
         if self.save_every % self.log_every:
             raise ValueError(
                 f"save_every = {self.save_every} is not a multiple of log_every = {self.log_every}; "
@@ -120,4 +132,4 @@ class PosttrainConfig(Config):
     @property
     def micro_rows(self) -> int:
         """Rows per forward pass."""
-        return self.micro_batch_size or self.batch_size
+        return self.micro_batch_size or self.batch_size // self.processes

@@ -14,15 +14,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 import datasets
 import torch
 import transformers
 from transformers import PrinterCallback, ProgressCallback
 
-from millbase.artifacts import OpenArtifact, create_artifact
-from millbase.errors import InputError
+from millbase.artifacts import create_artifact
+from millbase.errors import ConfigError, InputError
 from millbase.files import glob_files
 from millbase.log import get_logger
 from millbase.metrics import MetricsWriter
@@ -39,6 +39,7 @@ from training.posttrain.order import TrainingOrder
 from training.posttrain.split import hold_out, take
 from training.posttrain.templates import NAMES
 from training.posttrain.token_statistics import in_words, padding_share, token_statistics
+from training.posttrain.worker import Place, launch
 
 logger = get_logger(__name__)
 
@@ -56,6 +57,8 @@ class Stage(ABC, Generic[C]):
     what: ClassVar[str]
     """What its rows are called in messages."""
     kind: ClassVar[str] = "checkpoint"
+    parallel: ClassVar[bool] = False
+    """Whether it trains on several processes: its loss must be a mean over rows, or over the whole step's tokens."""
 
     def __init__(self, config: C) -> None:
         self.config = config
@@ -84,7 +87,7 @@ class Stage(ABC, Generic[C]):
         """The model to write after training."""
         return model
 
-    def finish(self, art: OpenArtifact) -> None:
+    def finish(self, art: Place) -> None:
         """Add to the statistics after training."""
 
     def start(self) -> Start:
@@ -105,13 +108,31 @@ class Stage(ABC, Generic[C]):
     def run(self, out: str | Path) -> Path:
         """Train and write the artifact `out`; goes on from the last checkpoint of an interrupted run."""
         config = self.config
+        if config.processes > 1 and not self.parallel:
+            raise ConfigError(
+                f"processes = {config.processes}: this stage ({self.name}) trains in one process; sft, reward and dpo "
+                "train on several"
+            )
         keep_freed_memory()
         with create_artifact(out, kind=self.kind, config=config, inputs=self.inputs(), seed=config.seed) as art:
-            with _quiet_libraries(), _threads(config.threads):
-                self._run(art)
+            if config.processes == 1:
+                self.train(Place(art.path, art.scratch, art.stats))
+            else:
+                art.stats.update(launch(self, art.path, art.scratch))
         return Path(out)
 
-    def _run(self, art: OpenArtifact) -> None:
+    def train(self, art: Place) -> None:
+        """One process's part of the run."""
+        with _quiet_libraries(), _threads(self.config.threads, self.config.processes):
+            self._run(art)
+
+    @classmethod
+    def config_class(cls) -> type[PosttrainConfig]:
+        """The class of its configuration."""
+        found: type[PosttrainConfig] = get_args(cls.__orig_bases__[0])[0]  # type: ignore[attr-defined]
+        return found
+
+    def _run(self, art: Place) -> None:
         config = self.config
         seed_everything(config.seed)
         start = self.start()
@@ -123,11 +144,13 @@ class Stage(ABC, Generic[C]):
         art.stats.update(trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad))
         self._train(trainer, len(train), art)
         self.finish(art)
+        if not trainer.is_world_process_zero():
+            return
         model = self.to_write(trainer.accelerator.unwrap_model(trainer.model), start)
         export(model, start.tokenizer, art.path / "hf", encoder.stop_id)
         art.stats["tokenizer_digest"] = tokenizer_digest(art.path / "hf")
 
-    def _data(self, encoder: ChatEncoder, art: OpenArtifact) -> tuple[Any, Any]:
+    def _data(self, encoder: ChatEncoder, art: Place) -> tuple[Any, Any]:
         """(training set, validation set or None) of token rows; counts go to the statistics."""
         config = self.config
         loaded = self.load_rows(config.data)
@@ -168,7 +191,7 @@ class Stage(ABC, Generic[C]):
         config = self.config
         return config.max_steps or max(1, math.ceil(config.epochs * rows / config.batch_size))
 
-    def _trainer(self, start: Start, train: Any, heldout: Any, art: OpenArtifact) -> Any:
+    def _trainer(self, start: Start, train: Any, heldout: Any, art: Place) -> Any:
         config = self.config
         steps = self._steps(len(train))
         validated = 0 if heldout is None else len(heldout)
@@ -181,9 +204,10 @@ class Stage(ABC, Generic[C]):
         trainer.remove_callback(ProgressCallback)
         return trainer
 
-    def _train(self, trainer: Any, rows: int, art: OpenArtifact) -> None:
+    def _train(self, trainer: Any, rows: int, art: Place) -> None:
         config = self.config
-        found = last_whole_checkpoint(Path(trainer.args.output_dir))
+        with trainer.accelerator.main_process_first():  # it removes halves
+            found = last_whole_checkpoint(Path(trainer.args.output_dir))
         checkpoint, step = found if found else (None, None)
         if step is not None:
             logger.info("going on from step %d of %d", step, trainer.args.max_steps)
@@ -214,7 +238,7 @@ def training_arguments(config: PosttrainConfig, directory: str, steps: int, vali
         "output_dir": directory,
         "max_steps": steps,
         "per_device_train_batch_size": config.micro_rows,
-        "gradient_accumulation_steps": config.batch_size // config.micro_rows,
+        "gradient_accumulation_steps": config.batch_size // (config.micro_rows * config.processes),
         "per_device_eval_batch_size": config.micro_rows,
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": _SCHEDULES[config.schedule],
@@ -266,9 +290,9 @@ def _write_rows(path: Path, rows: list[Row]) -> None:
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def _threads(count: int | None, processes: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(count or available_cores())
+    torch.set_num_threads(count or max(1, available_cores() // processes))
     try:
         yield
     finally:

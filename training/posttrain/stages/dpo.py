@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import trl
 
-from millbase.artifacts import OpenArtifact
 from millbase.progress import progress
 from training.load import load_model
 from training.posttrain import objectives
@@ -20,6 +19,7 @@ from training.posttrain.model import Start, peft_config
 from training.posttrain.run import Stage, check_vocabulary, row_length
 from training.posttrain.stages.reference import cached, rows_digest
 from training.posttrain.stages.trainer import StageTrainer
+from training.posttrain.worker import Place
 
 
 class DpoTrainer(StageTrainer, trl.DPOTrainer):  # type: ignore[misc]
@@ -53,16 +53,17 @@ class DpoTrainer(StageTrainer, trl.DPOTrainer):  # type: ignore[misc]
         """`[2, rows]`: of the chosen and of the rejected answers."""
         model = (self.ref_model or self.model).eval()
         order = sorted(range(len(dataset)), key=lambda index: row_length(dataset[index]), reverse=True)
-        logprobs = torch.empty(2, len(dataset))
+        logprobs = torch.zeros(2, len(dataset))
         with progress(f"reference log-probabilities, {name}", total=len(order), unit="pairs") as bar:
-            for first in range(0, len(order), batch_size):
-                rows = order[first : first + batch_size]
+            mine = order[self.accelerator.process_index :: self.accelerator.num_processes]
+            for first in range(0, len(mine), batch_size):
+                rows = mine[first : first + batch_size]
                 batch = self.data_collator([dataset[row] for row in rows])
                 batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
                 chosen, rejected = self.compute_ref_log_probs(model, batch)
                 logprobs[0, rows], logprobs[1, rows] = chosen.float().cpu(), rejected.float().cpu()
-                bar.advance(len(rows))
-        return logprobs
+                bar.advance(len(rows) * self.accelerator.num_processes)
+        return self.accelerator.reduce(logprobs.to(self.accelerator.device)).cpu()  # each process has filled in its own
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         if self.config.loss not in OURS:
@@ -99,10 +100,10 @@ class DpoTrainer(StageTrainer, trl.DPOTrainer):  # type: ignore[misc]
         return loss, rewards
 
     def _note(self, inputs: Any, output: Any, mask: Any, logprobs: Any, rewards: torch.Tensor) -> None:
-        """The same metrics as TRL's objectives have, from one process."""
+        """The same metrics as TRL's objectives have, of this process's rows."""
         mode = "train" if self.model.training else "eval"
         if mode == "train":
-            self._total_train_tokens += int(inputs["attention_mask"].sum())
+            self._total_train_tokens += self.over_processes(inputs["attention_mask"].sum())
         rewards, chosen_mask = rewards.detach(), mask.chunk(2)[0]
         values = {
             "entropy": (output.entropy * mask).sum() / mask.sum(),
@@ -124,6 +125,7 @@ class DpoStage(Stage[DpoConfig]):
 
     name = "dpo"
     what = "preferences"
+    parallel = True
     alarm: ChosenDrop | None = None
 
     def load_rows(self, patterns: str | list[str]) -> Loaded:
@@ -168,7 +170,7 @@ class DpoStage(Stage[DpoConfig]):
             trainer.add_callback(self.alarm)
         return trainer
 
-    def finish(self, art: OpenArtifact) -> None:
+    def finish(self, art: Place) -> None:
         if self.alarm is not None:
             art.stats["chosen_drop"] = self.alarm.summary()
 

@@ -13,7 +13,6 @@ from transformers import set_seed
 from trl.trainer.base_trainer import _BaseTrainer
 from trl.trainer.utils import disable_dropout_in_model
 
-from millbase.artifacts import OpenArtifact
 from training.load import PROCESS_KIND
 from training.posttrain.data import Loaded, Row
 from training.posttrain.encode import IGNORED, ChatEncoder
@@ -23,6 +22,7 @@ from training.posttrain.process_bench import process_bench
 from training.posttrain.run import Stage
 from training.posttrain.stages.trainer import StageTrainer, padded
 from training.posttrain.stepwise import load_stepwise
+from training.posttrain.worker import Place
 from training.process_reward import RIGHT
 
 UNKNOWN = -1
@@ -162,7 +162,7 @@ class PrmStage(Stage[PrmConfig]):
         )
         return self._trainer_made
 
-    def finish(self, art: OpenArtifact) -> None:
+    def finish(self, art: Place) -> None:
         heldout = self._trainer_made.eval_dataset
         if heldout is None:
             return

@@ -67,7 +67,7 @@ class RewardTrainer(StageTrainer, trl.RewardTrainer):  # type: ignore[misc]
             losses = losses + self.args.center_rewards_coefficient * (better + worse) ** 2
         loss = (shares * losses).sum()
         if mode == "train":
-            self._total_train_tokens += int(inputs["attention_mask"].sum())
+            self._total_train_tokens += self.over_processes(inputs["attention_mask"].sum())
         metrics = self._metrics[mode]
         metrics["num_tokens"] = [self._total_train_tokens]
         with torch.no_grad():
@@ -88,6 +88,7 @@ class RewardStage(Stage[RewardConfig]):
     name = "reward"
     what = "preferences"
     kind = "reward-model"
+    parallel = True
 
     def start(self) -> Start:
         return with_scalar_head(load_start(self.config))

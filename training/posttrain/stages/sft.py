@@ -36,6 +36,7 @@ class SftStage(Stage[SftConfig]):
 
     name = "sft"
     what = "instructions"
+    parallel = True
 
     def load_rows(self, patterns: str | list[str]) -> Loaded:
         return load_instructions(patterns, self.config.max_bad_share)
