@@ -42,13 +42,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", choices=names, action="append", help="measure this one (may be given again)")
     parser.add_argument("--seed", type=int, choices=SEEDS, action="append", help="this seed only (may be given again)")
+    parser.add_argument("--work", type=Path, help="keep the runs in this folder, and go on with those that are there")
     parser.add_argument("--quick", action="store_true", help="one seed, a few updates; writes nothing")
     options = parser.parse_args()
     chosen = options.method or names
     seeds = SEEDS[:1] if options.quick else tuple(options.seed or SEEDS)
     known: dict[str, Any] = {}
     for name, seed in itertools.product(chosen, seeds):
-        run = measure(name, seed, options.quick)
+        run = measure(name, seed, options.quick, options.work)
         known = {**known, name: summary(name, {seed: run})} if options.quick else save(name, seed, run)
     print_methods(known)
     last = figure(known)
@@ -56,11 +57,13 @@ def main() -> int:
     return 0
 
 
-def measure(name: str, seed: int, quick: bool) -> dict[str, float]:
-    """One method's measures of one seed."""
+def measure(name: str, seed: int, quick: bool, kept: Path | None) -> dict[str, float]:
+    """One method's measures of one seed, its runs in a folder of `kept`, where they go on if they were stopped."""
     method = importlib.import_module(f"support.effects.{name}")
     with tempfile.TemporaryDirectory(prefix=f"effects-{name}-") as folder:
-        run: dict[str, float] = method.run(start_model(), seed, Path(folder), quick)
+        work = Path(folder) if kept is None else kept / f"{name}-{seed}{'-quick' * quick}"
+        work.mkdir(parents=True, exist_ok=True)
+        run: dict[str, float] = method.run(start_model(), seed, work, quick)
     print(f"{name}, seed {seed}: {json.dumps({key: round(value, 3) for key, value in run.items()})}", flush=True)
     return run
 

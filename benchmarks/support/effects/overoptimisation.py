@@ -23,16 +23,17 @@ from support.sums import MAX_NEW_TOKENS, TRAINING, Problem, answer, messages, wr
 GOAL = "learned reward up, true reward down, and the run says so"
 SETTINGS: dict[str, Any] = {
     "kl": {"coef": 0.005},
-    "policy": {"learning_rate": 2e-4, "warmup_updates": 2},
-    "critic": {"learning_rate": 5e-4},
-    "monitor": {"functions": [REWARD], "window": 4, "on_alarm": "continue"},
-    "updates": 24,
-    "rollout_size": 256,
+    "policy": {"learning_rate": 4e-4, "warmup_updates": 2},
+    "critic": {"learning_rate": 1e-3},
+    "monitor": {"functions": [REWARD], "window": 3, "on_alarm": "continue"},
+    "updates": 18,
+    "rollout_size": 128,
     "epochs": 2,
-    "minibatches": 2,
+    "minibatches": 4,
     "micro_batch_size": 128,
     "max_new_tokens": MAX_NEW_TOKENS,
     "schedule": "constant",
+    "save_every": 4,
     "threads": 1,
     "device": "cpu",
 }
@@ -60,11 +61,11 @@ def run(start: Path, seed: int, work: Path, quick: bool) -> dict[str, float]:
 
     data = write_rows(work / "pairs.jsonl", pairs(TRAINING, seed))
     heldout = write_rows(work / "heldout.jsonl", pairs(measured_problems(quick), seed + 1000))
-    steps = {"max_steps": 10, "save_every": 10} if quick else {}
+    steps = {"max_steps": 10, "save_every": 10} if quick else {"max_steps": 100, "save_every": 100}
     settings = {**REWARD_SETTINGS, **steps, "model": str(start), "data": str(data), "seed": seed}
     reward = train_reward(RewardConfig.model_validate(settings), work / "reward")
     prompts = write_prompts(work / "prompts.jsonl")
-    updates = {"updates": 8} if quick else {}
+    updates = {"updates": 6} if quick else {}
     settings = {**SETTINGS, **updates, "model": str(start), "prompts": str(prompts), "seed": seed}
     settings["reward"] = {"model": str(reward)}
     trained = train_ppo(PpoConfig.model_validate(settings), work / "ppo")

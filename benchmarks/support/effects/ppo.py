@@ -22,6 +22,7 @@ SETTINGS: dict[str, Any] = {
     "minibatches": 4,
     "micro_batch_size": 128,
     "max_new_tokens": MAX_NEW_TOKENS,
+    "save_every": 4,
     "threads": 1,
     "device": "cpu",
 }

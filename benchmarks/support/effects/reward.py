@@ -12,10 +12,10 @@ from support.sums import TRAINING, Problem, messages, write_rows
 
 GOAL = "95% of held-out pairs"
 SETTINGS: dict[str, Any] = {
-    "max_steps": 300,
+    "max_steps": 200,
     "batch_size": 32,
     "learning_rate": 5e-4,
-    "save_every": 300,
+    "save_every": 200,
     "threads": 1,
     "device": "cpu",
 }
