@@ -45,7 +45,7 @@ def digest(engine: Any) -> str:
     for chunk in engine.chunks:
         for name, weight in sorted(chunk.named_parameters()):
             rows = getattr(weight, "_local_tensor", weight)  # with ZeRO-2 and 3; of one rank, all rows
-            found.update(name.encode() + rows.detach().numpy().tobytes())
+            found.update(name.encode() + rows.detach().float().numpy().tobytes())
     return found.hexdigest()
 
 
