@@ -13,12 +13,18 @@ read by the measures only, once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from support.sums import HELD_OUT, Problem, divergence, right_shares
 
 SAMPLES = 8
 """Completions drawn for each held-out problem."""
+
+
+def once(out: Path, train: Callable[[], Path]) -> Path:
+    """The artifact at `out`, trained unless a run that was stopped later had finished it."""
+    return out if (out / "manifest.json").is_file() else train()
 
 
 def measured_problems(quick: bool = False) -> list[Problem]:

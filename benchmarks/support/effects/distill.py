@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from support.effects import measured_problems, policy_measures
+from support.effects import measured_problems, once, policy_measures
 from support.sums import MAX_NEW_TOKENS, divergence, start_model, write_instructions
 
 GOAL = "KL to the teacher halved"
@@ -31,7 +31,8 @@ def run(start: Path, seed: int, work: Path, quick: bool) -> dict[str, float]:
     teacher, data = start_model(**TEACHER), write_instructions(work / "instructions.jsonl")
     steps = {"max_steps": 10, "save_every": 10} if quick else {}
     settings = {**SETTINGS, **steps, "model": str(start), "teacher": str(teacher), "data": str(data), "seed": seed}
-    student = train_distill(DistillConfig.model_validate(settings), work / "student") / "hf"
+    config = DistillConfig.model_validate(settings)
+    student = once(work / "student", lambda: train_distill(config, work / "student")) / "hf"
     problems = measured_problems(quick)
     before, after = (divergence(model, teacher, problems, seed=seed).value for model in (start, student))
     measures = {"kl_before": before, "kl_after": after, "kl_ratio": after / before}

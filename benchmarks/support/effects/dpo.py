@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from support.effects import policy_measures
+from support.effects import once, policy_measures
 from support.sums import TRAINING, answer, complete, is_right, messages, write_rows
 
 GOAL = "task accuracy not lower, sampled and greedy"
@@ -35,7 +35,7 @@ def run(start: Path, seed: int, work: Path, quick: bool) -> dict[str, float]:
     data = write_rows(work / "pairs.jsonl", pairs(start, seed, 200 if quick else PROBLEMS))
     steps = {"max_steps": 10, "save_every": 10} if quick else {}
     settings = {**SETTINGS, **steps, "model": str(start), "data": str(data), "seed": seed}
-    trained = train_dpo(DpoConfig.model_validate(settings), work / "dpo")
+    trained = once(work / "dpo", lambda: train_dpo(DpoConfig.model_validate(settings), work / "dpo"))
     drop = open_artifact(trained).stats["chosen_drop"]
     found = {"alarm": float(drop["first_step"] is not None), "chosen_change": 100 * drop["worst"]}
     return policy_measures(start, trained / "hf", seed, quick) | found

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from support.effects import measured_problems
+from support.effects import measured_problems, once
 from support.effects.ppo import REWARD
 from support.effects.reward import SETTINGS as REWARD_SETTINGS
 from support.effects.reward import pair_accuracy
@@ -63,12 +63,13 @@ def run(start: Path, seed: int, work: Path, quick: bool) -> dict[str, float]:
     heldout = write_rows(work / "heldout.jsonl", pairs(measured_problems(quick), seed + 1000))
     steps = {"max_steps": 10, "save_every": 10} if quick else {"max_steps": 100, "save_every": 100}
     settings = {**REWARD_SETTINGS, **steps, "model": str(start), "data": str(data), "seed": seed}
-    reward = train_reward(RewardConfig.model_validate(settings), work / "reward")
+    learned_from = RewardConfig.model_validate(settings)
+    reward = once(work / "reward", lambda: train_reward(learned_from, work / "reward"))
     prompts = write_prompts(work / "prompts.jsonl")
     updates = {"updates": 6} if quick else {}
     settings = {**SETTINGS, **updates, "model": str(start), "prompts": str(prompts), "seed": seed}
     settings["reward"] = {"model": str(reward)}
-    trained = train_ppo(PpoConfig.model_validate(settings), work / "ppo")
+    trained = once(work / "ppo", lambda: train_ppo(PpoConfig.model_validate(settings), work / "ppo"))
     report = open_artifact(trained).stats["monitor"]
     learned, true = report["windows"]["reward"], report["windows"]["exact_answer"]
     alarm = report["alarm"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from support.effects import policy_measures
+from support.effects import once, policy_measures
 from support.sums import MAX_NEW_TOKENS, write_prompts
 
 GOAL = "sampled accuracy +6 points at KL under 1"
@@ -39,7 +39,7 @@ def train(start: Path, seed: int, work: Path, changes: dict[str, Any] | None = N
 
     prompts = write_prompts(work / "prompts.jsonl")
     settings = {"model": str(start), "prompts": str(prompts), "seed": seed, **SETTINGS, **(changes or {})}
-    return train_ppo(PpoConfig.model_validate(settings), work / "ppo") / "hf"
+    return once(work / "ppo", lambda: train_ppo(PpoConfig.model_validate(settings), work / "ppo")) / "hf"
 
 
 def reached(means: dict[str, float]) -> bool:

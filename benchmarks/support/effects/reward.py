@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from support.effects import measured_problems
+from support.effects import measured_problems, once
 from support.sums import TRAINING, Problem, messages, write_rows
 
 GOAL = "95% of held-out pairs"
@@ -42,7 +42,7 @@ def run(start: Path, seed: int, work: Path, quick: bool) -> dict[str, float]:
     heldout = write_rows(work / "heldout.jsonl", pairs(measured_problems(quick), seed + 1000))
     steps = {"max_steps": 10, "save_every": 10} if quick else {}
     settings = {**SETTINGS, **steps, "model": str(start), "data": str(data), "seed": seed}
-    trained = train_reward(RewardConfig.model_validate(settings), work / "reward")
+    trained = once(work / "reward", lambda: train_reward(RewardConfig.model_validate(settings), work / "reward"))
     return {"pair_accuracy": 100 * pair_accuracy(trained, heldout)}
 
 
