@@ -87,7 +87,7 @@ class Layout:
             recompute_method=again.method,
             recompute_layers=again.layers,
             recompute_modules=tuple(again.modules),
-            overlap=parallel.overlap_grad_reduce,
+            overlap=parallel.overlap_grad_reduce or parallel.zero > 1,
             first_stage_layers=parallel.first_stage_layers,
             last_stage_layers=parallel.last_stage_layers,
         )

@@ -218,6 +218,6 @@ def _parallel_fields(layout: Layout) -> dict[str, Any]:
     if layout.sequence_parallel:
         fields["sequence_parallel"] = "true"
     fields["zero"] = layout.zero
-    if layout.overlap:
+    if layout.overlap and layout.zero < 2:  # which overlap by themselves
         fields |= {"overlap_grad_reduce": "true", "overlap_param_gather": "true"}
     return fields

@@ -110,10 +110,10 @@ def step_time(
 
 def _hiding_time(layout: Layout, once: float, count: int) -> float:
     """Seconds of computation that the replicas' communication may run beside: with overlap, the last backward and the
-    first forward pass; with ZeRO-3 all of them."""
+    first forward pass; with ZeRO-2 and 3, which communicate in each, all of them."""
     if not layout.overlap and layout.zero < 3:
         return 0.0
-    return once * (count if layout.zero >= 3 else 1)
+    return once * (count if layout.zero >= 3 or (layout.zero == 2 and layout.pipeline == 1) else 1)
 
 
 def _times(one: Traffic, count: int) -> Traffic:

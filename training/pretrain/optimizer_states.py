@@ -6,7 +6,7 @@ of the weights and what it is called, and where the parameter groups, with the c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,18 @@ STATE = "optimizer.state."
 COPIES = (f"{STATE}param.", f"{STATE}fp32_param.", "")
 """What precedes a weight's name where its float32 value is kept: ZeRO-1 and up; ZeRO-0 in bfloat16; ZeRO-0 in float32,
 where the weight itself is that."""
+_NOTHING = object()
 
 
 def load(wanted: dict[str, Any], directory: Path) -> dict[str, Any]:
     """`dist_checkpointing.load`, with `wanted["optimizer"]` given what a checkpoint of another form has for it."""
     plain = [_plain(part) for part in _parts(wanted["optimizer"])]
-    elsewhere = _take_renamed(wanted["optimizer"], saved_names(directory))
-    state: dict[str, Any] = dist_checkpointing.load(wanted, str(directory))
-    if elsewhere:
+    rest, copies = _split(wanted["optimizer"], saved_names(directory))
+    state: dict[str, Any] = dist_checkpointing.load(wanted | {"optimizer": rest}, str(directory))
+    if copies is not _NOTHING:
         # By themselves, for weights are asked for twice when they stand for their own copies.
-        found = dist_checkpointing.load({str(at): base for at, (_, base) in enumerate(elsewhere)}, str(directory))
-        for at, (path, _) in enumerate(elsewhere):
-            _put(state["optimizer"], path, found[str(at)])
+        found = dist_checkpointing.load({"copies": copies}, str(directory))
+        _merge(state["optimizer"], found["copies"])
     _regroup(state["optimizer"], plain)
     return state
 
@@ -41,43 +41,34 @@ def steps_done(saved: dict[Any, Any]) -> int:
     return int(next((group["step"] for group in groups if "step" in group), 0))
 
 
-def _take_renamed(wanted: dict[Any, Any], names: set[str]) -> list[tuple[tuple[Any, ...], Any]]:
-    """Take the copies of weights that the checkpoint calls otherwise out of `wanted`; (path, copy with that name)."""
-    taken = []
-    for path, base in list(_bases(wanted, ())):
-        own = next((prefix for prefix in COPIES[:2] if base.key.startswith(prefix)), None)
-        if own is None or base.key in names:
-            continue
-        name = base.key.removeprefix(own)
-        base.key = next((prefix + name for prefix in COPIES if prefix + name in names), base.key)
-        taken.append((path, base))
-        *way, last = path
-        place: Any = wanted
-        for key in way:
-            place = place[key]
-        if isinstance(place, list):
-            place[last] = None
-        else:
-            del place[last]
-    return taken
-
-
-def _bases(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+def _split(value: Any, names: set[str]) -> tuple[Any, Any]:
+    """A wanted state without the copies of weights that the checkpoint calls otherwise, and these under that name."""
     if isinstance(value, ShardedTensor | ShardedTensorFactory):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _bases(inner, (*path, key))
-    elif isinstance(value, list):
-        for at, inner in enumerate(value):
-            yield from _bases(inner, (*path, at))
+        own = next((prefix for prefix in COPIES[:2] if value.key.startswith(prefix)), None)
+        if own is None or value.key in names:
+            return value, _NOTHING
+        name = value.key.removeprefix(own)
+        return _NOTHING, replace(value, key=next((one + name for one in COPIES if one + name in names), value.key))
+    if isinstance(value, dict):
+        parts = {key: _split(inner, names) for key, inner in value.items()}
+        kept = {key: part[0] for key, part in parts.items() if part[0] is not _NOTHING}
+        taken = {key: part[1] for key, part in parts.items() if part[1] is not _NOTHING}
+        return kept if kept or not value else _NOTHING, taken or _NOTHING
+    if isinstance(value, list):
+        pairs = [_split(inner, names) for inner in value]
+        if all(pair[1] is _NOTHING for pair in pairs):
+            return value, _NOTHING
+        assert all(pair[0] is _NOTHING for pair in pairs), "all copies of weights are called alike"
+        return _NOTHING, [pair[1] for pair in pairs]
+    return value, _NOTHING
 
 
-def _put(state: Any, path: tuple[Any, ...], tensor: Any) -> None:
-    *way, last = path
-    for key in way:
-        state = state.setdefault(key, {}) if isinstance(state, dict) else state[key]
-    state[last] = tensor
+def _merge(state: dict[Any, Any], more: dict[Any, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(state.get(key), dict):
+            _merge(state[key], value)
+        else:
+            state[key] = value
 
 
 def _parts(state: dict[Any, Any]) -> list[dict[str, Any]]:

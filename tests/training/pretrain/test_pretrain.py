@@ -105,9 +105,11 @@ def test_tensor_parallel_equals_one_rank(reference: Path, tensor_parallel: Path)
         ["parallel.pipeline=2"],
         ["parallel.data=2"],
         ["parallel.data=2", "parallel.zero=0"],
+        ["parallel.data=2", "parallel.zero=2"],
+        ["parallel.data=2", "parallel.zero=3"],
         ["parallel.tensor=2", "parallel.data=2", "micro_batch_size=1"],
     ],
-    ids=["sequence", "pipeline", "data", "data-replicated", "tensor-data"],
+    ids=["sequence", "pipeline", "data", "data-replicated", "zero-2", "zero-3", "tensor-data"],
 )
 def test_every_layout_equals_one_rank(tiny: Tiny, reference: Path, tmp_path: Path, layout: list[str]) -> None:
     run = train(tiny(), tmp_path / "run", *layout)
