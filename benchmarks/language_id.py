@@ -6,8 +6,9 @@
 Sets: single words, word pairs and sentences of lingua's test data (75 languages), sentences of Tatoeba (113), and
 made-up documents of five sentences. Texts in languages that lid.176 does not know are left out. `ours` is fastText
 lid.176 with the script check; `sure` is the accuracy among texts that the default threshold keeps, `kept` their share.
-lingua and CLD2 (pip install lingua-language-detector pycld2) are left out where they are not installed. gcld3 does not
-build with current compilers. The texts lie in ../shared/data (LLMILL_TEST_DATA names another folder). The last line is
+lingua and CLD2 (pip install lingua-language-detector pycld2) are left out where they are not installed. gcld3 is not
+compared: it comes as source that needs protobuf's headers. CLD2 is another program, and stands here under its own name.
+The texts lie in ../shared/data (LLMILL_TEST_DATA names another folder). The last line is
 JSON.
 """
 
