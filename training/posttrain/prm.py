@@ -21,7 +21,8 @@ class PrmConfig(PosttrainConfig):
     """Training of a process reward model on labelled steps; writes a `process-reward-model`."""
 
     separator: str = "\n\n"
-    """Text that stands between two steps of a solution, and after the last; scoring splits solutions at it."""
+    """Text that stands between two steps of a solution, and after the last; scoring splits solutions at it. A blank one
+    needs quotes on the command line: 'separator=" "'."""
     aggregate: Literal["min", "product", "last"] = "min"
     """How one reward of a solution is made of its steps' probabilities: the least, their product, or the last one.
     `score` of the loaded model uses it; training does not."""
