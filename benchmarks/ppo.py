@@ -69,8 +69,9 @@ def main() -> int:
     options = parser.parse_args()
     python = make_environment("trl", REQUIREMENTS)
     names = options.size or (["short"] if options.quick else list(SIZES))
-    sizes = {name: measure(name, python, 1 if options.quick else options.rounds, options.quick) for name in names}
-    last = figure(sizes) if options.quick else save(sizes, python)
+    for name in names:
+        sizes = {name: measure(name, python, 1 if options.quick else options.rounds, options.quick)}
+        last = figure(sizes) if options.quick else save(sizes, python)
     print(json.dumps(last))
     return 0
 
