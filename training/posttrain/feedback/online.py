@@ -5,7 +5,7 @@
 A loop of our own as PPO's, because the unit is a batch that the model being trained writes. TRL's trainer (experimental
 in 1.16) takes two completions a prompt and holds whole [B, T, V] logits with gradients. Here the best and the worst of
 K count, logits exist a chunk at a time, and all that is random is a pure function of (seed, update), so a saved state
-is weights and optimizer moments. Writes a `checkpoint` artifact: `hf/`, `metrics.jsonl`, `tensorboard/`, `samples.jsonl`.
+is weights and optimizer moments. Writes a `checkpoint` artifact: `hf/`, `metrics.jsonl`, `samples.jsonl`.
 """
 
 from __future__ import annotations
