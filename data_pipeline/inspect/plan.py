@@ -145,6 +145,7 @@ def _overall(usage: dict[str, Any], manifest: Manifest, config: PlanConfig) -> d
         "core_hours": usage["cpu_seconds"] * scale / 3600,
         "documents": reached * scale,
         "sample_documents": reached,
+        "mostly_start_up": reached < _ENOUGH_DOCUMENTS,
         "memory_bytes": usage["rss_before_bytes"] + limit + held * reached * scale,
         "bytes_a_document": held,
     }
@@ -200,7 +201,7 @@ def _assumptions(config: PlanConfig, sample: dict[str, Any], overall: dict[str, 
             f"the sample stores {sample['bytes_a_page'] / 1e3:.0f} kB a page, the dump {wanted / 1e3:.0f} kB: other "
             "pages; the estimate by bytes may be nearer"
         )
-    if overall["sample_documents"] < _ENOUGH_DOCUMENTS:
+    if overall["mostly_start_up"]:
         lines.append(
             f"only {overall['sample_documents']:,} documents of the sample reached the part over all documents, and "
             f"much of its time is start-up: its hours are an upper bound; take {_ENOUGH_DOCUMENTS:,} or more"

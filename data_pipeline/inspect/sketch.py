@@ -15,12 +15,16 @@ _SMALLEST = 1e-9
 
 
 class Distribution:
-    """Quantiles of numbers to a relative error of 1%, in a few kilobytes (DDSketch, Masson, Rim and Lee 2019)."""
+    """Quantiles of numbers to a relative error of 1%, in a few kilobytes (DDSketch, Masson, Rim and Lee 2019).
+
+    Of numbers that are all whole, such as words and sentences, so are the quantiles.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         self.total = 0.0
         self.least, self.most = math.inf, -math.inf
+        self._whole = True
         self._buckets: dict[tuple[int, int], int] = {}
         """(sign, logarithmic bucket of the magnitude) -> how many."""
 
@@ -32,6 +36,7 @@ class Distribution:
             return
         self.count += len(values)
         self.total += float(values.sum())
+        self._whole = self._whole and bool((values == np.round(values)).all())
         self.least, self.most = min(self.least, float(values.min())), max(self.most, float(values.max()))
         signs = np.where(np.abs(values) < _SMALLEST, 0, np.sign(values)).astype(np.int64)
         logs = np.ceil(np.log(np.maximum(np.abs(values), _SMALLEST)) / _LOG_GAMMA).astype(np.int64)
@@ -81,7 +86,7 @@ class Distribution:
         made = []
         for (sign, bucket), count in self._buckets.items():
             value = sign * 2 * math.exp(bucket * _LOG_GAMMA) / (math.exp(_LOG_GAMMA) + 1)
-            made.append((value, count))
+            made.append((float(round(value)) if self._whole else value, count))
         return sorted(made)
 
 

@@ -21,6 +21,7 @@ def print_plan(plan: dict[str, Any]) -> None:
     print_table("CPU time", ["step", "ms a page", "95% interval", "core-hours"], rows)
     total, disk, memory = plan["total"], plan["disk"], plan["memory"]
     hours = _range(total["core_hours_ci95"], "{:,.0f}")
+    bound = "at most " if plan["overall"]["mostly_start_up"] else ""  # the assumptions printed below say why
     print_table(
         "in all",
         ["what", "how much"],
@@ -28,8 +29,8 @@ def print_plan(plan: dict[str, Any]) -> None:
             ["core-hours", f"{total['core_hours']:,.0f}" + (f"  (95%: {hours})" if hours else "")],
             ["core-hours, if cost follows bytes", f"{plan['by_bytes']['core_hours']:,.0f}"],
             ["cost", f"{total['cost']:,.0f} at {dump['price']:g} a core-hour"],
-            ["wall time", f"{total['wall_hours']:,.1f} h on {dump['cores']:,} cores, the last part on one"],
-            ["the last part alone", f"{plan['overall']['core_hours']:,.1f} h"],
+            ["wall time", f"{bound}{total['wall_hours']:,.1f} h on {dump['cores']:,} cores, the last part on one"],
+            ["the last part alone", f"{bound}{plan['overall']['core_hours']:,.1f} h"],
             ["memory of a worker", amount(memory["worker"])],
             ["memory of the last part", amount(memory["overall"])],
             ["input", amount(disk["input"])],

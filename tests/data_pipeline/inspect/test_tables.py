@@ -81,6 +81,14 @@ def test_distributions_are_within_a_hundredth(kind: str) -> None:
     assert Distribution().to_dict() == {"count": 0}
 
 
+def test_quantiles_of_whole_numbers_are_whole() -> None:
+    sketch = Distribution()
+    sketch.add(np.array([1.0, 2.0, 3.0, 3.0, 4.0]))
+    assert [sketch.quantile(share) for share in (0.0, 0.3, 0.5, 1.0)] == [1.0, 2.0, 3.0, 4.0]
+    sketch.add(np.array([3.5, 3.6]))
+    assert sketch.quantile(0.7) == pytest.approx(3.5, rel=0.02) and sketch.quantile(0.7) != round(sketch.quantile(0.7))
+
+
 def test_frequent_keys_survive_bounded_memory() -> None:
     random = np.random.default_rng(1)
     keys = [f"rare{n}" for n in range(20_000)] + ["often"] * 3000 + ["also"] * 2500
