@@ -153,7 +153,7 @@ def _text(span: DocumentSpan, characters: int = 200) -> str:
     """The beginning of a piece's text."""
     from tokenizers import Tokenizer
 
-    from training.pretrain.shards import TokenShards
+    from training.shards import TokenShards
 
     shards = TokenShards(Path(span.tokens) / "train")
     document = shards.find(span.id)

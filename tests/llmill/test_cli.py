@@ -129,12 +129,13 @@ def test_shipped_recipes_are_valid(
             f"inputs.evals={real_data}/evals",
         ]
     graph = load_graph(recipe, overrides, out=tmp_path / "out")
-    assert {"corpus", "pretrain", "sft", "reward", "dpo", "ppo", "report"} <= set(graph.stages)
     for stage in graph.stages.values():
         stray = [text for text in strings(stage.config.to_dict()) if text.startswith("runs/")]
         assert not stray, f"{stage.name}: {stray}"
-    report = graph.stages["report"]
-    assert set(report.needs) == set(graph.stages) - {"report"}, "the report shows every stage"
+    if recipe.stem in ("demo", "real"):
+        assert {"corpus", "pretrain", "sft", "reward", "dpo", "ppo", "report"} <= set(graph.stages)
+        report = graph.stages["report"]
+        assert set(report.needs) == set(graph.stages) - {"report"}, "the report shows every stage"
 
 
 def test_demo_benchmark_reads_a_run(tmp_path: Path) -> None:

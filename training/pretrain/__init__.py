@@ -4,7 +4,7 @@
     pretrain(PretrainConfig(data={"tokens": "runs/tokens"}), "runs/pretrain")
 
 Where to look: `config` (every setting), `run` (start), `worker` (one rank), `train` (the loop), `engine` (model and
-optimizer), `order` and `shards` (which tokens when), `checkpoint` and `continuation` (saving, resuming), `hf` and
+optimizer), `order` and `data` (which tokens when), `checkpoint` and `continuation` (saving, resuming), `hf` and
 `export` (Hugging Face), `model`, `spec`, `attention`, `norms`, `weights`, `optimizer`, `runtime` (Megatron's parts).
 """
 

@@ -16,8 +16,8 @@ from training.plan.fits import check_memory
 from training.pretrain.config import PretrainConfig
 from training.pretrain.models.source import check_same_model, find_model
 from training.pretrain.positions import first_sequence
-from training.pretrain.shards import TokenShards
 from training.pretrain.sources import TrainingOrder, artifact_paths, check_same_tokenizer
+from training.shards import TokenShards
 
 logger = get_logger(__name__)
 

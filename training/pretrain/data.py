@@ -19,8 +19,8 @@ from training.pretrain.config import PretrainConfig
 from training.pretrain.data_config import DataConfig, SourceConfig
 from training.pretrain.models.masking import Masking
 from training.pretrain.positions import batch_size, first_sequence
-from training.pretrain.shards import TokenShards
 from training.pretrain.sources import TrainingOrder, documents_of
+from training.shards import TokenShards
 
 
 @dataclass(frozen=True)

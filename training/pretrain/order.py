@@ -23,7 +23,7 @@ import numpy as np
 
 from millbase.errors import InputError
 from millbase.seeds import derive_seed
-from training.pretrain.shards import TokenShards
+from training.shards import TokenShards
 
 REACH = 16_384
 """Windows that are visited in a drawn order before the next ones are begun."""

@@ -21,7 +21,7 @@ from training.pretrain.config import PretrainConfig
 from training.pretrain.data_config import SourceConfig
 from training.pretrain.order import SequenceOrder, Span
 from training.pretrain.positions import stage_sequence
-from training.pretrain.shards import TokenShards
+from training.shards import TokenShards
 
 
 @dataclass(frozen=True)

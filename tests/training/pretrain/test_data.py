@@ -18,7 +18,7 @@ from training.pretrain import PretrainConfig, which_documents
 from training.pretrain.checks import check_machine, check_steps, check_tokens
 from training.pretrain.data import HeldoutData, TrainingData
 from training.pretrain.order import SequenceOrder, epoch_order, permuted
-from training.pretrain.shards import TokenShards
+from training.shards import TokenShards
 
 Tiny = Callable[..., dict[str, Any]]
 

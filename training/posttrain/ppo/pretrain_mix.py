@@ -16,7 +16,7 @@ from training.posttrain.ppo.distributed import Group
 from training.posttrain.ppo.logprobs import token_logprobs
 from training.posttrain.ppo.models import Policy
 from training.posttrain.ppo.options import PretrainMixConfig
-from training.pretrain.shards import TokenShards
+from training.shards import TokenShards
 
 
 class PretrainMix:
