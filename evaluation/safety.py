@@ -110,7 +110,7 @@ def judged_classes(
     assert block.judge_model is not None, "only a judge model is asked"
     empty = RefusalRule()
     asked = [i for i, text in enumerate(texts) if empty(text) != "empty"]
-    questions = [
+    questions: list[Question[Class]] = [
         Question(
             [
                 {
