@@ -13,18 +13,19 @@ GOAL = "sampled accuracy +6 points at KL under 1"
 SETTINGS: dict[str, Any] = {
     "method": "grpo",
     "reward": {"verifiable": [{"check": "numeric", "extract": "whole"}]},
-    "learning_rate": 3e-4,
+    # half of the groups of such a model have equal scores
+    "dynamic": {"max_tries": 3},
+    "learning_rate": 2e-4,
     "warmup_updates": 3,
-    "updates": 40,
+    "updates": 50,
     "rollout_size": 256,
     "samples_per_prompt": 8,
-    "minibatches": 2,
     "micro_batch_size": 128,
     "max_new_tokens": MAX_NEW_TOKENS,
     "threads": 1,
     "device": "cpu",
 }
-"""Chosen by the reward on training problems with another seed (docs/log.md)."""
+"""How they were found: docs/log.md."""
 
 
 def run(start: Path, seed: int, work: Path, quick: bool) -> dict[str, float]:
