@@ -181,7 +181,8 @@ class Stage(ABC, Generic[C]):
             logger.warning("%s: %d answers cut at %d tokens", what, encoded.stats["truncated"], encoder.max_length)
         # Longest first: a validation batch then needs little padding.
         lengths, trained = [row_length(row) for row in encoded.rows], trained_tokens(encoded.rows)
-        stats["tokens"] = token_statistics(lengths, trained, encoder.max_length)
+        read = sum(tokens_read(row) for row in encoded.rows)
+        stats["tokens"] = token_statistics(lengths, trained, encoder.max_length, read)
         logger.info("%s", in_words(what, stats["tokens"]))
         ordered = encoded.rows if what == self.what else sorted(encoded.rows, key=row_length, reverse=True)
         return datasets.Dataset.from_list(ordered)
@@ -273,6 +274,15 @@ def row_length(row: Row) -> int:
     if "completion_ids" in row:
         return len(row["prompt_ids"]) + len(row["completion_ids"])
     return len(row.get("prompt_ids") or []) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
+
+
+def tokens_read(row: Row) -> int:
+    """Tokens the model reads for one row in all; each answer is read with its prompt."""
+    if "answer_ids" in row:
+        return sum(len(ids) for ids in row["answer_ids"])
+    if "chosen_ids" in row:
+        return 2 * len(row.get("prompt_ids") or []) + len(row["chosen_ids"]) + len(row["rejected_ids"])
+    return row_length(row)
 
 
 def trained_tokens(rows: list[Row]) -> list[int] | None:

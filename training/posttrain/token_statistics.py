@@ -11,15 +11,18 @@ import numpy as np
 _QUANTILES = {"median": 0.5, "p95": 0.95}
 
 
-def token_statistics(lengths: Sequence[int], trained: Sequence[int] | None, max_length: int) -> dict[str, Any]:
+def token_statistics(
+    lengths: Sequence[int], trained: Sequence[int] | None, max_length: int, tokens: int | None = None
+) -> dict[str, Any]:
     """JSON values about rows of `lengths` tokens, of which `trained` are trained on (None: not known a row).
 
-    `at_limit` counts rows as long as `max_length`: most of them were cut.
+    `tokens` is what the model reads in all, where that is more than the lengths' sum: a row of several answers is as
+    long as its longest. `at_limit` counts rows as long as `max_length`: most of them were cut.
     """
     sizes = np.asarray(lengths)
     figures: dict[str, Any] = {
         "rows": len(sizes),
-        "tokens": int(sizes.sum()),
+        "tokens": int(sizes.sum()) if tokens is None else tokens,
         "length": {"mean": round(float(sizes.mean()), 1), **_quantiles(sizes), "max": int(sizes.max())},
         "at_limit": int((sizes >= max_length).sum()),
     }

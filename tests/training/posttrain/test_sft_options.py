@@ -21,6 +21,7 @@ from millbase.metrics import read_metrics
 from training.posttrain.config import LoraConfig
 from training.posttrain.quantize import unquantised
 from training.posttrain.replay import replay_rows
+from training.posttrain.run import row_length, tokens_read
 from training.posttrain.sft import ReplayConfig, SftConfig, train_sft
 from training.posttrain.split import repeat
 from training.posttrain.stages.sft import SftTrainer
@@ -235,6 +236,11 @@ def test_statistics_by_hand() -> None:
         "trained_length": {"mean": 3.0, "median": 2, "p95": 5, "max": 5},
     }
     assert "trained_tokens" not in token_statistics([1], None, 5)
+    pair = {"prompt_ids": [1, 2], "chosen_ids": [3], "rejected_ids": [4, 5, 6]}
+    assert row_length(pair) == 5 and tokens_read(pair) == 8
+    ranking = {"answer_ids": [[1, 2], [3], [4, 5, 6]]}
+    assert row_length(ranking) == 3 and tokens_read(ranking) == 6
+    assert token_statistics([5], None, 9, tokens_read(pair))["tokens"] == 8
     # passes of two rows: (4, 10) pads 6 of 20, (6, 10) pads 4 of 20
     assert padding_share([4, 10, 6, 10], [0, 1, 2, 3], 2) == pytest.approx(10 / 40)
 
