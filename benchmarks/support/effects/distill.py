@@ -15,10 +15,10 @@ SETTINGS: dict[str, Any] = {
     "divergence": "reverse_kl",
     "on_policy": 1.0,
     "max_new_tokens": MAX_NEW_TOKENS,
-    "max_steps": 150,
+    "max_steps": 300,
     "batch_size": 64,
     "learning_rate": 5e-4,
-    "save_every": 150,
+    "save_every": 100,
     "threads": 1,
     "device": "cpu",
 }
