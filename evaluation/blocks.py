@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from evaluation.task_files import PreparedTask
     from training.load import LoadedModel, LoadedRewardModel
 
-REWARD_MODEL = "reward-model"
 _LANGUAGE_MODEL = tuple(block for block in BLOCKS if block != "reward_accuracy")
 """Blocks that need a language model."""
 
@@ -41,8 +40,10 @@ class Blocks:
 
     @property
     def is_reward_model(self) -> bool:
-        """Whether the model in question is a reward model."""
-        return self.kind == REWARD_MODEL
+        """Whether the model in question is a reward model of any kind."""
+        from training.load import SCORING_KINDS
+
+        return self.kind in SCORING_KINDS
 
     def digest(self, path: str) -> str:
         """Digest of a model, as its loader gives it."""

@@ -148,7 +148,7 @@ def _summary(labels: list[str], tables: dict[str, Table], items: list[Item]) -> 
     true, learned = comparisons
     details = {
         "best": [labels[place] for place in best],
-        "over_optimised": true.verdict == "worse" and learned.verdict != "worse",
+        "over_optimised": true.verdict == "worse" and learned.verdict == "better",
     }
     for comparison in comparisons:
         comparison.details.update(details)

@@ -134,7 +134,7 @@ def load_reward_model(
     """
     from transformers import AutoModelForSequenceClassification
 
-    kind = _recorded_kind(Path(path))
+    kind = recorded_kind(Path(path))
     if kind == ENSEMBLE_KIND:
         from training.reward_ensemble import load_ensemble
 
@@ -159,7 +159,7 @@ def load_reward_model(
     return LoadedRewardModel(model=model, tokenizer=tokenizer, path=folder, digest=digest, max_length=max_length)
 
 
-def _recorded_kind(path: Path) -> str | None:
+def recorded_kind(path: Path) -> str | None:
     """Kind of the artifact that `path` is, or whose `hf/` it is; None without a manifest."""
     for artifact in (path, *((path.parent,) if path.name == "hf" else ())):
         if (artifact / MANIFEST).is_file():

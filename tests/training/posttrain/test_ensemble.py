@@ -14,11 +14,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from evaluation import EvaluationConfig, evaluate
 from millbase.artifacts import open_artifact
-from millbase.errors import InputError
-from training.load import load_reward_model
+from millbase.errors import ConfigError, InputError
+from training.load import load_model, load_reward_model
 from training.posttrain.ensemble import EnsembleConfig, build_ensemble, temperature
+from training.posttrain.ppo.config import PpoConfig
 from training.posttrain.ppo.config import RewardConfig as PpoReward
+from training.posttrain.ppo.models import load_networks
 from training.posttrain.ppo.prompts import Prompt
 from training.posttrain.ppo.rewards import load_sources
 from training.posttrain.reward import RewardConfig, train_reward
@@ -113,3 +116,30 @@ def test_members_that_moved_or_changed(members: list[Path], tmp_path: Path) -> N
         load_reward_model(out)
     with pytest.raises(ValidationError, match="twice"):
         EnsembleConfig(members=["a", "a"])
+
+
+def test_what_an_ensemble_does_elsewhere(members: list[Path], checkpoint: Path, tmp_path: Path) -> None:
+    """It scores answers in evaluation; a critic of PPO cannot start from it."""
+    ensemble = build_ensemble(EnsembleConfig(members=[str(m) for m in members]), tmp_path / "ensemble")
+    pair = {"prompt": "what is 1 plus 1", "chosen": "2", "rejected": "3"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
+    settings: dict[str, Any] = {"model": str(ensemble), "device": "cpu"}
+    config = EvaluationConfig(**settings, reward_accuracy={"pairs": str(tmp_path / "pairs.jsonl")})
+    scores = json.loads((evaluate(config, tmp_path / "scores") / "scores.json").read_text())
+    assert {score["task"] for score in scores["scores"]} == {"reward_accuracy"}
+    with pytest.raises(ConfigError, match="is a reward model: tasks need a language model"):
+        evaluate(EvaluationConfig(**settings, tasks={"run": [{"task": "any"}]}), tmp_path / "refused")
+
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(json.dumps({"prompt": "what is 1 plus 1"}) + "\n")
+    ppo = PpoConfig(
+        model=str(checkpoint), prompts=str(prompts), reward=PpoReward(model=str(ensemble)), critic={"init": "reward"}
+    )
+    with pytest.raises(InputError, match="is a reward-ensemble, which has no single number for a token to start from"):
+        load_networks(ppo, torch.device("cpu"))
+    models = load_networks(
+        ppo.model_copy(update={"critic": ppo.critic.model_copy(update={"init": "auto"})}), torch.device("cpu")
+    )
+    trunk = models.critic.model.base_model.state_dict()
+    start = load_model(checkpoint, device="cpu").model.base_model.state_dict()
+    assert all(torch.equal(trunk[name], start[name]) for name in start)

@@ -15,7 +15,14 @@ import torch
 from torch import nn
 
 from millbase.errors import InputError
-from training.load import LoadedModel, load_model, load_reward_model, tokenizer_digest
+from training.load import (
+    REWARD_KINDS,
+    LoadedModel,
+    load_model,
+    load_reward_model,
+    recorded_kind,
+    tokenizer_digest,
+)
 from training.posttrain.ppo.adapters import CRITIC, POLICY, Adapters
 from training.posttrain.ppo.config import CriticConfig, PpoConfig
 
@@ -216,6 +223,13 @@ def _critic_source(config: PpoConfig, digest: str) -> str:
             raise InputError("critic.init = 'reward' needs reward.model; set it, or critic.init = 'policy'")
         return "policy"
     folder = Path(config.reward.model)
+    if recorded_kind(folder) not in (None, *REWARD_KINDS):
+        if critic.init == "reward":
+            raise InputError(
+                f"critic.init = 'reward': {config.reward.model!r} is a {recorded_kind(folder)}, which has no single "
+                "number for a token to start from; use critic.init = 'policy'"
+            )
+        return "policy"
     same = tokenizer_digest(folder / "hf" if (folder / "hf").is_dir() else folder) == digest
     if critic.init == "reward" and not same:
         raise InputError(
