@@ -15,8 +15,9 @@ import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from enum import Enum, EnumType
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from millbase.atomic import atomic_write, fsync_directory, fsync_tree
 from millbase.errors import ArtifactError
@@ -187,8 +188,17 @@ _SAFE_GLOBALS = {
 }
 
 
+def _enum_member(owner: Any, name: str) -> Enum:
+    """What `getattr` means in the pickles of Python before 3.11.4, which write a member of an enumeration so."""
+    if isinstance(owner, EnumType) and name in owner.__members__:
+        return cast(Enum, owner[name])
+    raise pickle.UnpicklingError(f"it asks for {name!r} of {owner!r}, which a checkpoint has no use for")
+
+
 class _MetadataUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("builtins", "getattr"):
+            return _enum_member
         dtype = module == "torch" and name in ("float32", "bfloat16", "float16", "int64", "int32", "uint8", "bool")
         if dtype or (module, name) in _SAFE_GLOBALS:
             return super().find_class(module, name)

@@ -69,6 +69,30 @@ def test_pickled_objects_among_the_tensors_are_refused(tmp_path: Path) -> None:
         checkpoint.check_safe(tmp_path)
 
 
+class ByName:
+    """An attribute, pickled as Python before 3.11.4 pickles the members of enumerations."""
+
+    def __init__(self, owner: object, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def __reduce__(self) -> object:
+        return getattr, (self.owner, self.name)
+
+
+def test_indexes_of_earlier_pythons_are_read_and_give_no_other_attributes(tmp_path: Path) -> None:
+    from torch.distributed.checkpoint.metadata import Metadata
+    from torch.distributed.checkpoint.planner import WriteItemType
+
+    by_name = Metadata({}, planner_data=ByName(WriteItemType, "TENSOR"))
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(by_name))
+    checkpoint.check_safe(tmp_path)
+    assert checkpoint.saved_names(tmp_path) == set()
+    for owner, name in ((WriteItemType, "mro"), (Metadata, "__init__")):
+        (tmp_path / ".metadata").write_bytes(pickle.dumps(ByName(owner, name)))
+        with pytest.raises(ArtifactError, match=name):
+            checkpoint.check_safe(tmp_path)
+
+
 def test_objects_in_common_pt_are_refused_without_running_them(tmp_path: Path) -> None:
     import torch
     from torch.distributed.checkpoint.metadata import Metadata
