@@ -21,8 +21,7 @@ from millbase.process import available_cores, keep_freed_memory
 from training.posttrain.group.config import GroupConfig
 from training.posttrain.group.trainer import GroupTrainer
 from training.posttrain.ppo.distributed import Group, single_process
-
-STATS = "stats.json"
+from training.posttrain.ppo.run import STATS, function_files
 
 
 def train_group(config: GroupConfig, out: str | Path) -> Path:
@@ -30,13 +29,12 @@ def train_group(config: GroupConfig, out: str | Path) -> Path:
 
     A killed run continues from its last saved state to the same bytes. Raises UserError for whatever a user can mend.
     """
-    places = [reference.rpartition(":")[0] for reference in config.reward.functions]
     inputs: dict[str, Any] = {
         "model": config.model,
         "reference": config.reference,
         "reward_model": config.reward.model,
         # a function's file is an input like any other: another text is another run
-        "reward_functions": [place for place in places if place.endswith(".py")],
+        "reward_functions": function_files(config.reward.functions),
         "prompts": glob_files(config.prompts, "prompt files"),
         "sft_mix": None if config.sft_mix is None else glob_files(config.sft_mix.data, "instruction files"),
     }

@@ -35,10 +35,10 @@ def train_ppo(config: PpoConfig, out: str | Path) -> Path:
         "reference": config.reference,
         "reward_model": config.reward.model,
         # a function's file is an input like any other: another text is another run
-        "reward_functions": _function_files(config.reward.functions),
+        "reward_functions": function_files(config.reward.functions),
         "prompts": glob_files(config.prompts, "prompt files"),
         "monitor_models": [] if config.monitor is None else config.monitor.models,
-        "monitor_functions": [] if config.monitor is None else _function_files(config.monitor.functions),
+        "monitor_functions": [] if config.monitor is None else function_files(config.monitor.functions),
         "pretrain_mix": None if config.pretrain_mix is None else config.pretrain_mix.tokens,
         "sft_mix": None if config.sft_mix is None else glob_files(config.sft_mix.data, "instruction files"),
     }
@@ -67,7 +67,8 @@ def train_worker(config: PpoConfig, work: Path, scratch: Path, group: Group) -> 
         torch.set_num_threads(threads)
 
 
-def _function_files(references: list[str]) -> list[str]:
+def function_files(references: list[str]) -> list[str]:
+    """The files among references `FILE.py:NAME` and `MODULE:NAME`."""
     places = [reference.rpartition(":")[0] for reference in references]
     return [place for place in places if place.endswith(".py")]
 
