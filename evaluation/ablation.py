@@ -98,7 +98,7 @@ def judge_ablation(config: AblationConfig, out: str | Path) -> Path:
 def summary(name: str, other: str, comparisons: list[Comparison], verdicts: list[str]) -> str:
     """The verdict in one sentence."""
     wins, losses = (
-        [item.name.removesuffix(f" vs {other}") for item, verdict in zip(comparisons, verdicts) if verdict == word]
+        [label(item.task, item.metric) for item, verdict in zip(comparisons, verdicts, strict=True) if verdict == word]
         for word in ("better", "worse")
     )
     if not wins and not losses:
@@ -108,6 +108,11 @@ def summary(name: str, other: str, comparisons: list[Comparison], verdicts: list
     rest = len(comparisons) - len(wins) - len(losses)
     parts += [f"not to be told apart on {rest} more"] if rest else []
     return f"{name} is {'; '.join(parts)} (against {other})"
+
+
+def label(task: str, metric: str) -> str:
+    """A score's name for people; tasks of one metric are often named after it, which is not said twice."""
+    return task if task.endswith(metric) else f"{task} {metric}"
 
 
 Group = dict[tuple[str, str], tuple[Score, list[Item]]]

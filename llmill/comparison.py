@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from llmill.recipe.summary import format_value
+from llmill.views.show import console
 from millbase.config import suggest
 from millbase.errors import ArtifactError, ConfigError
 
@@ -38,7 +38,7 @@ def print_comparison(scores_a: str | Path, scores_b: str | Path, correction: str
         cells = [item.task, item.metric, format_value(item.value, item.ci95), str(item.n)]
         cells += ["?" if p is None else f"{p:.2g}", "?" if detectable is None else f"{detectable:.2g}"]
         table.add_row(*map(Text, cells), Text(verdict, style=_STYLES.get(verdict, "dim")))
-    Console(highlight=False).print(table)
+    console().print(table)
     what = {"holm": "Holm", "benjamini-hochberg": "Benjamini and Hochberg", "none": "no correction"}[correction]
     print(f"p: paired test, adjusted for {len(comparisons)} comparisons by {what}; better or worse at {LEVEL:.0%}.")
     print("detectable: the smallest true difference that these items find with 80% power.")

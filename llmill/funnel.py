@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from llmill.views.show import console
 from millbase.artifacts import Manifest, open_artifact
 
 _REASONS_SHOWN = 4
@@ -41,4 +41,4 @@ def print_funnel(corpus: str | Path) -> None:
         share = f"{step['kept'] / total:.1%}" if total else "-"
         numbers = [f"{step[name]:,}" for name in ("read", "dropped", "kept")]
         table.add_row(step["step"], *numbers, share, Text(words + more))
-    Console(highlight=False).print(table)
+    console().print(table)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from llmill.recipe.summary import format_value
+from llmill.views.show import console
 
 _STYLES = {"better": "green", "worse": "red"}
 
 
 def print_verdict(path: Path) -> None:
     """Print the scores of both arms, their difference and the verdict, on stdout."""
-    from evaluation.ablation import read_ablation
+    from evaluation.ablation import label, read_ablation
 
     found = read_ablation(path)
     name, other = found["arms"]
@@ -24,13 +24,16 @@ def print_verdict(path: Path) -> None:
     for column in ("score", name, other, "difference [95% interval]", "items", "p", "detectable", f"{name} is"):
         table.add_column(column, overflow="fold")
     for row in found["scores"]:
-        label = row["task"] if row["task"].endswith(row["metric"]) else f"{row['task']} {row['metric']}"
-        cells = [label, *(f"{mean:.4g}" for mean in row["means"]), format_value(row["difference"], row["ci95"])]
+        cells = [
+            label(row["task"], row["metric"]),
+            *(f"{mean:.4g}" for mean in row["means"]),
+            format_value(row["difference"], row["ci95"]),
+        ]
         cells += [str(row["items"]), *(_number(row[key]) for key in ("p_adjusted", "smallest_detectable"))]
         table.add_row(*map(Text, cells), Text(row["verdict"], style=_STYLES.get(row["verdict"], "dim")))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(Text(found["verdict"], style="bold"))
+    output = console()
+    output.print(table)
+    output.print(Text(found["verdict"], style="bold"))
 
 
 def _number(value: float | None) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from llmill.contamination.measure import read_contamination
 from llmill.recipe.summary import format_value
+from llmill.views.show import console
 
 
 def print_contamination(path: Path) -> None:
@@ -24,4 +24,4 @@ def print_contamination(path: Path) -> None:
         cells = [row["task"], row["metric"], f"{row['value']:.4g}"]
         cells += [format_value(share["value"], [share["low"], share["high"]]), kept, str(row["unchecked"])]
         table.add_row(*map(Text, cells))
-    Console(highlight=False).print(table)
+    console().print(table)

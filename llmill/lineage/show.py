@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
 from llmill.lineage.documents import DocumentTrace, read_record
 from llmill.lineage.walk import Node
+from llmill.views.show import console
 from millbase.errors import ArtifactError, InputError
 
 
 def print_lineage(tree: Node, traces: Sequence[DocumentTrace] = (), *, content: bool = False) -> None:
     """Print the artifacts behind ``tree`` and the traces; ``content``: with the first bytes of each record."""
-    # on a pipe nothing is cut: rich would shorten lines to 80 columns
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
-    console.print(_artifact_tree(tree))
+    output = console()
+    output.print(_artifact_tree(tree))
     for trace in traces:
-        console.print(_document_tree(trace, content=content))
+        output.print(_document_tree(trace, content=content))
 
 
 def _artifact_tree(node: Node, parent: Tree | None = None) -> Tree:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from llmill.recipe.graph import Graph
 from llmill.recipe.plan import Decision
+from llmill.views.show import console
 
 _STYLES = {
     "finished": "green",
@@ -47,7 +48,7 @@ def print_plan(graph: Graph, decisions: Mapping[str, Decision]) -> None:
             Text({"maybe": "run if changed"}.get(action, action), style=_STYLES.get(action, "dim")),
             Text(decision.reason if decision else "--until does not need it"),
         )
-    Console(highlight=False).print(table)
+    console().print(table)
 
 
 def print_summary(graph: Graph, record: Mapping[str, Any], ran: set[str], together: int) -> None:
@@ -55,7 +56,7 @@ def print_summary(graph: Graph, record: Mapping[str, Any], ran: set[str], togeth
 
     ``together``: the largest memory of the stages that ran at once. The time of the run is that of the clock.
     """
-    console = Console(highlight=False)
+    output = console()
     table = Table(title=f"{record['name']}: {record['status']}", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("stage")
     table.add_column("status")
@@ -71,15 +72,15 @@ def print_summary(graph: Graph, record: Mapping[str, Any], ran: set[str], togeth
         peak = max(together, *(stage["peak_rss_bytes"] for stage in built))
         table.add_section()
         table.add_row("this run", "", f"{record['seconds']:,.1f}", f"{peak / 2**20:,.0f} MiB")
-    console.print(table)
-    _print_gates(console, record["gates"])
+    output.print(table)
+    _print_gates(output, record["gates"])
     reports = [stage for stage in graph.stages.values() if stage.kind.artifact == "report" and stage.out.is_dir()]
     for report in reports:
-        console.print(Text(f"report: {report.out / 'index.html'}"), soft_wrap=True)
-    console.print(Text(f"record: {graph.out / 'run.json'}"), soft_wrap=True)
+        output.print(Text(f"report: {report.out / 'index.html'}"), soft_wrap=True)
+    output.print(Text(f"record: {graph.out / 'run.json'}"), soft_wrap=True)
 
 
-def _print_gates(console: Console, gates: list[dict[str, Any]]) -> None:
+def _print_gates(output: Console, gates: list[dict[str, Any]]) -> None:
     if not gates:
         return
     passed = sum(bool(gate["passed"]) for gate in gates)
@@ -90,7 +91,7 @@ def _print_gates(console: Console, gates: list[dict[str, Any]]) -> None:
         verdict = Text("passed", style="green") if gate["passed"] else Text("FAILED", style="bold red")
         value = Text(format_value(gate.get("value"), gate.get("ci95")))
         table.add_row(verdict, gate["stage"], Text(gate["name"]), value, Text(str(gate.get("requirement", ""))))
-    console.print(table)
+    output.print(table)
 
 
 def format_value(value: Any, interval: Any = None) -> str:

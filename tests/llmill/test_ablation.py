@@ -78,3 +78,6 @@ def test_the_verdict_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[st
     print_verdict(tmp_path)
     shown = capsys.readouterr().out
     assert "clean minus raw, 3 seeds each" in shown and "clean is better on books" in shown and "0.002" in shown
+    assert any("books bits_per_byte" in line and "[-0.2, -0.05]" in line for line in shown.splitlines()), (
+        "cut to a width"
+    )
