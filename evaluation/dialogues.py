@@ -67,8 +67,7 @@ def run_dialogues(model: LoadedModel, config: EvaluationConfig, responses: Respo
     assert block is not None, "the configuration asks for this block"
     records = read_dialogues(block, config.maximum_bad_share)
     dialogues = records.rows
-    known = any(answer is not None for one in dialogues for answer in one.answers)
-    if block.judge_model is None and block.reward_model is None and not known:
+    if block.judge_model is None and block.reward_model is None and not _known(dialogues):
         raise ConfigError(
             f"dialogues: nothing to judge by: no row of {block.prompts!r} has answers; give judge_model or reward_model"
         )
@@ -87,6 +86,15 @@ def run_dialogues(model: LoadedModel, config: EvaluationConfig, responses: Respo
         items={path: items},
         skipped={block.prompts: records.skipped} if records.skipped else {},
     )
+
+
+def has_answers(block: DialoguesConfig, maximum_bad_share: float) -> bool:
+    """Whether the file gives right answers, so that there will be a score `answered`. Raises as `read_dialogues`."""
+    return _known(read_dialogues(block, maximum_bad_share).rows)
+
+
+def _known(dialogues: list[Dialogue]) -> bool:
+    return any(answer is not None for one in dialogues for answer in one.answers)
 
 
 def read_dialogues(block: DialoguesConfig, maximum_bad_share: float) -> Records[Dialogue]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from evaluation.alignment_tax import FORGETTING, TAX, capabilities
 from evaluation.behaviour_config import DIVERSITY as METRICS
 from evaluation.config import EvaluationConfig
+from evaluation.dialogues import has_answers
 from evaluation.scores import metric_name
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _behaviour_names(config: EvaluationConfig) -> tuple[list[str], list[str]]:
     if config.dialogues:
         judged = {"rating": config.dialogues.judge_model, "reward": config.dialogues.reward_model}
         scores += [f"dialogues {metric}" for metric, judge in judged.items() if judge is not None]
-        scores.append("dialogues answered")
+        scores += ["dialogues answered"] if has_answers(config.dialogues, config.maximum_bad_share) else []
     if config.diversity:
         scores += [f"diversity {metric}" for metric in METRICS]
         if config.reference or config.previous:

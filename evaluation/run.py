@@ -24,7 +24,7 @@ from evaluation.names import capability_names, expected_names
 from evaluation.scores import SCHEMA, BlockResult, Comparison, Score, Scores, read_scores, write_items
 from millbase.artifacts import OpenArtifact, create_artifact, describe_input, open_artifact
 from millbase.atomic import write_json
-from millbase.errors import InputError
+from millbase.errors import ConfigError, InputError, StageError
 from millbase.log import get_logger
 from millbase.process import keep_freed_memory
 
@@ -38,7 +38,8 @@ def evaluate(config: EvaluationConfig, out: str | Path) -> Path:
         ConfigError: settings that do not fit together, a gate on something that is not measured.
         InputError: missing or unusable input, a tokenizer that is not the model's.
         ArtifactError: an artifact that is missing, changed or of the wrong kind; scores that cannot be paired.
-        StageError: too many bad rows, or a model that gives NaN.
+        StageError: too many bad rows, a model that gives NaN, a judge that is down. The other blocks run all the same,
+            and are kept.
     """
     out = Path(out)
     keep_freed_memory()
@@ -73,13 +74,33 @@ class _Evaluation:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # loading takes a moment, and each block shows its own progress
-        results = {name: self._block(name, function) for name, function in self.blocks.requested().items()}
+        results = self._all_blocks()
         scores = with_clean([score for result in results.values() for score in result.scores], _items(results), flagged)
         comparisons = [comparison for result in results.values() for comparison in result.comparisons]
         previous = self._previous_block()
         comparisons += self._paired(results, earlier, previous)
         comparisons += self._taxed(results, before)
         self._write(results, scores, comparisons, apply_gates(gates, scores, comparisons), previous)
+
+    def _all_blocks(self) -> dict[str, BlockResult]:
+        """The results of every block. One that fails as a whole, for a judge that is down, does not stop the others."""
+        results: dict[str, BlockResult] = {}
+        failed: list[str] = []
+        requested = self.blocks.requested()
+        for name, function in requested.items():
+            try:
+                results[name] = self._block(name, function)
+            except StageError as error:
+                prompts = getattr(getattr(self.config, name), "prompts", None)
+                failed.append(f"{name}{f' ({prompts})' if prompts else ''}: {error}")
+                logger.error("block %s", failed[-1])
+            except (ConfigError, InputError) as error:
+                raise type(error)(f"{name}: {error}") from error
+        if failed:
+            kept = f"; kept for the next run: {', '.join(results)}" if results else ""
+            several = f"{len(failed)} of {len(requested)} blocks failed. " if len(requested) > 1 else ""
+            raise StageError(f"{several}{' | '.join(failed)}{kept}")
+        return results
 
     def _block(self, name: str, function: Callable[[], BlockResult]) -> BlockResult:
         """Run a block, or take its result from an interrupted run."""

@@ -197,3 +197,47 @@ def test_too_many_bad_rows_stop_the_run(
     document = json.loads((evaluate(config, tmp_path / "out") / "scores.json").read_text())
     assert document["skipped"] == {str(bad): 2}
     assert document["scores"][0]["n"] == 8
+
+
+def test_a_judge_that_is_down_costs_its_block_alone(
+    checkpoints: tuple[Path, Path], tokens: Path, web: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names block, file and server; later blocks ran; the next run asks for nothing but what is missing."""
+    import evaluation.bits_per_byte
+    import evaluation.samples
+
+    prompts = str(web / "prompts" / "heldout.jsonl")
+    server = {"url": "http://127.0.0.1:9/v1", "model": "judge", "attempts": 1}
+    win_rate = {"prompts": prompts, "judge_model": {"server": server}, "limit": 2, "sampling": {"max_new_tokens": 4}}
+    parts: dict[str, Any] = {"tasks": None, "kl": None, "gates": [], "win_rate": win_rate}
+    with pytest.raises(StageError, match="1 of 3 blocks failed") as caught:
+        evaluate(full_config(checkpoints, tokens, web, **parts), tmp_path / "out")
+    told = str(caught.value)
+    assert f"win_rate ({prompts}): judge 'judge' at http://127.0.0.1:9/v1" in told and "\n" not in told
+    assert told.endswith("kept for the next run: bits_per_byte, samples") and not (tmp_path / "out").exists()
+
+    def again(*_: Any, **__: Any) -> None:
+        raise AssertionError("this block was finished")
+
+    monkeypatch.setattr(evaluation.bits_per_byte, "run_bits_per_byte", again)
+    monkeypatch.setattr(evaluation.samples, "run_samples", again)
+    with pytest.raises(StageError, match="kept for the next run: bits_per_byte, samples"):
+        evaluate(full_config(checkpoints, tokens, web, **parts), tmp_path / "out")
+
+
+def test_a_gate_on_answers_that_no_conversation_has_is_refused_at_once(
+    checkpoints: tuple[Path, Path], tokens: Path, web: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evaluation.blocks import Blocks
+
+    def loaded(*_: Any) -> None:
+        raise AssertionError("a model was loaded before the gates were looked at")
+
+    monkeypatch.setattr(Blocks, "load", loaded)
+    rows = tmp_path / "turns.jsonl"
+    rows.write_text('{"turns": ["Who grinds?", "And when?"]}\n')
+    none = dict.fromkeys(("bits_per_byte", "tasks", "win_rate", "kl", "samples", "previous"))
+    gate = {"name": "answers", "score": "dialogues answered", "minimum": 0.1}
+    config = full_config(checkpoints, tokens, web, **none, dialogues={"prompts": str(rows)}, gates=[gate])
+    with pytest.raises(ConfigError, match="gate 'answers': no score 'dialogues answered' in this evaluation"):
+        evaluate(config, tmp_path / "out")
