@@ -144,8 +144,9 @@ def _count_task_drops(files: TaskFiles, read: int, config: CorpusConfig) -> dict
     failed: list[dict[str, Any]] = []
     for task in range(files.tasks):
         for table in files.batches(task, "dropped"):
-            for step, reason in zip(table["step"].to_pylist(), table["reason"].to_pylist(), strict=True):
-                reasons.setdefault(step, Counter())[reason] += 1
+            pairs = Counter(zip(table["step"].to_pylist(), table["reason"].to_pylist(), strict=True))
+            for (step, reason), count in pairs.items():
+                reasons.setdefault(step, Counter())[reason] += count
             if len(failed) <= config.max_error_share * read:  # no more are needed to stop the build
                 failed += table.filter(pc.starts_with(table["reason"], "error: ")).to_pylist()
     check_error_share(failed, read, config.max_error_share)

@@ -15,8 +15,7 @@ from data_pipeline.corpus.survivors import WHERE, Survivors, open_table
 from data_pipeline.dedup.cuts import removed_spans, without
 from data_pipeline.write import DROPPED_SCHEMA, ShardWriter, corpus_schema
 from data_pipeline.write.columns import mark_copies, replace_texts, set_column
-from data_pipeline.write.schema import TASK_DROPPED_SCHEMA
-from data_pipeline.write.task import printable
+from data_pipeline.write.task import dropped_batch
 
 _PIECE = 1024
 
@@ -50,7 +49,7 @@ def write_dropped(folder: Path, survivors: Survivors, renames: Renames, config: 
             table = rename(open_table(survivors.files.path(task, "dropped")), renames.of(task))
             more = _global_rows(survivors, int(starts[task]), int(starts[task + 1]), config)
             if more:
-                table = pa.concat_tables([table, pa.Table.from_pylist(more, TASK_DROPPED_SCHEMA)]).sort_by("position")
+                table = pa.concat_tables([table, pa.Table.from_batches([dropped_batch(more)])]).sort_by("position")
             writer.write(table.select(DROPPED_SCHEMA.names).cast(DROPPED_SCHEMA))
 
 
@@ -59,7 +58,7 @@ def _global_rows(survivors: Survivors, first: int, last: int, config: CorpusConf
     drops |= {int(row): survivors.drops[int(row)] for row in np.flatnonzero(survivors.gone[first:last]) + first}
     where = survivors.table.select(list(WHERE)).take(pa.array(list(drops), pa.int64())).to_pylist()
     places = zip(drops.values(), where, strict=True)
-    return [printable(drop_row(step, place["id"], place, drop)) for (step, drop), place in places]
+    return [drop_row(step, place["id"], place, drop) for (step, drop), place in places]
 
 
 def _without_cuts(table: pa.Table, survivors: Survivors, first: int) -> pa.Table:

@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
-import pyarrow.compute as pc
+import numpy as np
 
 from data_pipeline.tokens.config import TokensConfig
 from data_pipeline.tokens.merge import Runs
-from data_pipeline.tokens.runs import write_runs
+from data_pipeline.tokens.runs import take_rows, write_runs
 from data_pipeline.tokens.shards import ShardWriter
 from data_pipeline.tokens.vocabulary import Vocabulary, load_vocabulary
 from millbase.artifacts import OpenArtifact, create_artifact, open_artifact
@@ -58,8 +58,9 @@ def _write_splits(runs: Runs, vocabulary: Vocabulary, config: TokensConfig, fold
     with progress("writing token shards", total=runs.documents, unit="documents") as bar:
         with writers["train"] as train, writers["heldout"] as heldout:
             for table in runs.in_order():
-                train.write(table.filter(pc.invert(table["heldout"])))
-                heldout.write(table.filter(table["heldout"]))
+                held = table["heldout"].to_numpy()
+                train.write(take_rows(table, np.flatnonzero(~held)))
+                heldout.write(take_rows(table, np.flatnonzero(held)))
                 bar.advance(len(table))
     return writers
 

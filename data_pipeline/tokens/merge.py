@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from data_pipeline.tokens.runs import take_rows
+
 _RANGE_BYTES = 64 << 20
 
 
@@ -39,4 +41,4 @@ class Runs:
                 starts[number] = stop
             table = pa.Table.from_batches(pieces)
             # Equal keys are equal ids; they stay in the order of the corpus.
-            yield table.take(pa.array(np.argsort(table["key"].to_numpy(), kind="stable")))
+            yield take_rows(table, np.argsort(table["key"].to_numpy(), kind="stable"))

@@ -50,6 +50,18 @@ def run_schema(dtype: np.dtype) -> pa.Schema:
     return pa.schema([("key", pa.uint64()), ("heldout", pa.bool_()), *tokens_schema(dtype)])
 
 
+def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """The rows of a table that ends with `tokens`, in fresh buffers. Arrow's own `take` moves lists token by token."""
+    tokens = table["tokens"].combine_chunks()
+    offsets, values = tokens.offsets.to_numpy(), tokens.values.to_numpy()
+    starts, ends = offsets[:-1][rows], offsets[1:][rows]
+    parts = [values[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    taken = np.concatenate(parts) if parts else values[:0]
+    lists = pa.LargeListArray.from_arrays(np.concatenate([[0], np.cumsum(ends - starts)]), pa.array(taken))
+    others = table.select(table.column_names[:-1]).take(pa.array(rows, pa.int64()))
+    return others.append_column(table.schema.field("tokens"), lists)
+
+
 def id_keys(ids: list[str], seed: int) -> np.ndarray:
     """uint64 [N] keyed hashes of document ids."""
     return np.fromiter((xxhash.xxh3_64_intdigest(item.encode(), seed=seed) for item in ids), np.uint64, count=len(ids))
@@ -116,10 +128,11 @@ def _write_run(path: Path, batches: list[pa.RecordBatch], vocabulary: Vocabulary
     ]
     run = pa.RecordBatch.from_arrays(columns, schema=run_schema(vocabulary.dtype))
     rows, keys = _repeat(ids, keys, np.where(heldout, 1, _copies(batches)), derive_seed(seed, "order"))
-    run = run.take(pa.array(rows)).set_column(0, run.schema.field(0), pa.array(keys))
-    run = run.take(pa.array(np.argsort(keys, kind="stable")))
+    order = np.argsort(keys, kind="stable")
+    table = take_rows(pa.Table.from_batches([run]), rows[order])
+    table = table.set_column(0, run.schema.field(0), pa.array(keys[order]))
     with atomic_write(path, "wb") as file, pa.ipc.new_file(file, run.schema) as writer:
-        writer.write_batch(run)
+        writer.write_batch(pa.record_batch([column.combine_chunks() for column in table.columns], schema=run.schema))
 
 
 def _copies(batches: list[pa.RecordBatch]) -> np.ndarray:

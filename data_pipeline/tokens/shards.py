@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from data_pipeline.tokens.runs import tokens_schema
+from data_pipeline.tokens.runs import take_rows, tokens_schema
 
 
 class ShardWriter:
@@ -57,7 +57,7 @@ class ShardWriter:
 
     def _write_batch(self, table: pa.Table) -> None:
         # Copied into fresh buffers: a slice would drag offsets and padding of its parent along into the file.
-        batch = table.take(pa.array(np.arange(len(table)))).combine_chunks().to_batches()[0]
+        batch = take_rows(table, np.arange(len(table))).combine_chunks().to_batches()[0]
         values = batch["tokens"].flatten().to_numpy()
         if self._writer is None:
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -39,19 +40,23 @@ class ShardWriter(AbstractContextManager["ShardWriter"]):
                 self._close()
 
     def _pieces(self, table: pa.Table) -> Iterator[tuple[int, int, bool]]:
-        start = 0
-        for row, size in enumerate(self._sizes(table)):
-            if self._filled and self._filled + size > self.shard_bytes:
-                yield start, row, True
-                start, self._filled = row, 0
-            self._filled += size
+        ends = np.cumsum(self._sizes(table))  # bytes of the table up to and with each row
+        start = taken = 0
+        while True:
+            stop = int(np.searchsorted(ends, taken + self.shard_bytes - self._filled, side="right"))
+            if self._filled + (int(ends[stop - 1]) if stop else 0) == taken:
+                stop += 1  # nothing stands in the shard yet: a row larger than a shard gets its own
+            if stop >= table.num_rows:
+                break
+            yield start, stop, True
+            start, taken, self._filled = stop, int(ends[stop - 1]) if stop else 0, 0
+        self._filled += int(ends[-1]) - taken if len(ends) else 0
         yield start, table.num_rows, False
 
-    def _sizes(self, table: pa.Table) -> list[int]:
+    def _sizes(self, table: pa.Table) -> np.ndarray:
         if self.size_column is None:
-            return [256] * table.num_rows  # rows of short strings
-        sizes: list[int] = pc.binary_length(table[self.size_column]).to_pylist()
-        return sizes
+            return np.full(table.num_rows, 256)  # rows of short strings
+        return np.asarray(pc.binary_length(table[self.size_column]).to_numpy(), dtype=np.int64)
 
     def _append(self, table: pa.Table) -> None:
         self.rows += table.num_rows
@@ -66,7 +71,7 @@ class ShardWriter(AbstractContextManager["ShardWriter"]):
         end = table.num_rows - table.num_rows % _ROWS if whole_batches else table.num_rows
         for start in range(0, end, _ROWS):
             # `take` copies: a slice would bring along the layout of the batch it was cut from
-            part = table.take(pa.array(range(start, min(start + _ROWS, end)), pa.int64())).combine_chunks()
+            part = table.take(pa.array(np.arange(start, min(start + _ROWS, end)))).combine_chunks()
             for batch in part.to_batches():
                 self._file().write_batch(batch)
         rest = table.slice(end)

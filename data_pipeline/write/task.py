@@ -73,8 +73,7 @@ class TaskWriter(PipelineStep):
         rows = sorted(self.log.rows, key=lambda row: row["position"])
         with atomic_write(self.folder / f"{rank:05d}.dropped.arrow", "wb") as file:
             with pa.ipc.new_file(file, TASK_DROPPED_SCHEMA) as writer:
-                columns = [to_column([row[field.name] for row in rows], field.type) for field in TASK_DROPPED_SCHEMA]
-                writer.write_batch(pa.record_batch(columns, schema=TASK_DROPPED_SCHEMA))
+                writer.write_batch(dropped_batch(rows))
 
     def _seconds(self) -> dict[str, float]:
         seconds = {"read": self.reader.seconds}
@@ -98,6 +97,12 @@ def check_error_share(errors: list[dict[str, Any]], read: int, limit: float) -> 
             f"{first['warc_offset']}: {first['reason'].removeprefix('error: ')}: {first['detail']}; "
             "mend the step's configuration or raise the share"
         )
+
+
+def dropped_batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:
+    """Rows of the dropped table with the places of their records."""
+    columns = [to_column([row[field.name] for row in rows], field.type) for field in TASK_DROPPED_SCHEMA]
+    return pa.record_batch(columns, schema=TASK_DROPPED_SCHEMA)
 
 
 def to_batch(documents: list[Document], schema: pa.Schema) -> pa.RecordBatch:

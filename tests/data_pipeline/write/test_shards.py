@@ -1,5 +1,6 @@
 """Shards of bounded size whose bytes do not depend on how rows come in."""
 
+import random
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,6 +34,27 @@ def test_bytes_do_not_depend_on_the_batching(tmp_path: Path, shard_bytes: int) -
     assert read.equals(table)
     sizes = [sum(map(len, pa.ipc.open_file(tmp_path / "a" / name).read_all()["text"].to_pylist())) for name in first]
     assert max(sizes) <= shard_bytes and min(sizes[:-1], default=shard_bytes) > shard_bytes - 97
+
+
+def shards_by_hand(sizes: list[int], limit: int) -> list[list[int]]:
+    """The sizes of the texts in each shard, one row after another."""
+    shards: list[list[int]] = [[]]
+    for size in sizes:
+        if sum(shards[-1]) and sum(shards[-1]) + size > limit:
+            shards.append([])
+        shards[-1].append(size)
+    return shards
+
+
+@pytest.mark.parametrize("limit", [1, 5, 20, 100])
+def test_a_shard_ends_before_the_row_that_would_pass_its_size(tmp_path: Path, limit: int) -> None:
+    random_ = random.Random(limit)
+    for number in range(15):
+        sizes = [random_.choice([0, 0, 1, 2, random_.randint(0, 30), 120]) for _ in range(random_.randint(1, 40))]
+        table = pa.table({"id": ["i"] * len(sizes), "text": ["x" * size for size in sizes]}, SCHEMA)
+        files = write(tmp_path / f"{number}", table, random_.randint(1, 9), limit)
+        read = [pa.ipc.open_file(tmp_path / f"{number}" / name).read_all()["text"].to_pylist() for name in files]
+        assert [[len(text) for text in shard] for shard in read] == shards_by_hand(sizes, limit)
 
 
 def test_a_row_larger_than_a_shard_gets_its_own(tmp_path: Path) -> None:
