@@ -3,6 +3,7 @@
 One pass cuts the page into blocks (`native/src/html_parse.cpp`). Each is described by some 250 numbers: its text, the
 words of its class names, what it lies in, its neighbours, the page. A linear model turns words into scores, a forest of
 regression trees judges each block, and a second forest judges again, knowing what the first said of the surroundings.
+So does a small convolutional network that reads the blocks in their order; a block's score is the mean of both.
 From the probabilities follows the threshold that maximises the expected F1 of words on this page (as Ye, Chai, Lee and
 Chieu 2012, "Optimizing F-measures: a tale of two approaches"); it is lower where the model is unsure of a whole page.
 Long blocks that repeat what better ones say are left out: hidden copies of the article, quotations in full, the text
@@ -27,6 +28,7 @@ from data_pipeline.extract.reference import PythonModel
 from data_pipeline.native import kernels
 
 MODEL = Path(__file__).with_name("model.npz")
+_SHARE = "net_share"
 _FOREST = ("feature", "threshold", "left", "right", "roots")
 
 
@@ -53,6 +55,8 @@ def make_model(arrays: dict[str, Any], max_tags: int, max_blocks: int, native: b
         arrays["weights"],
         first,
         second,
+        {name.removeprefix("net_"): arrays[name] for name in arrays if name.startswith("net_") and name != _SHARE},
+        float(arrays[_SHARE]) if _SHARE in arrays else 0.0,
         arrays["probabilities"],
         float(arrays["low"]),
         max_tags,

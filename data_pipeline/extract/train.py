@@ -1,4 +1,4 @@
-"""Train the model of the `blocks` engine on pages with a gold main text. Five minutes on one core, needs LightGBM:
+"""Train the model of the `blocks` engine on pages with a gold main text. Seven minutes on a core, with LightGBM, torch:
 
     pip install -e '.[train-extract]'
     python -m data_pipeline.extract.train ../shared/data --out data_pipeline/extract/model.npz
@@ -9,7 +9,8 @@ predictions that the stage before made for pages of other domains, in five folds
 
 1. a logistic regression of "is main text" on the words of a block, its heading and its class names;
 2. a forest on the features of blocks, with the word scores of step 1;
-3. a second forest that also sees the scores of step 2 around each block.
+3. a second forest that also sees the scores of step 2 around each block;
+4. a network over all blocks of a page (`net.py`) on the inputs of step 3. A block's score is the mean of step 3 and 4.
 
 Blocks weigh by their words to the power 0.75, pages alike but for the sources in `PAGE_WEIGHT`. Of long pages the
 blocks near main text are used, and a sample of the others with more weight.
@@ -32,6 +33,7 @@ from scipy import sparse
 from data_pipeline.extract.blocks import make_model
 from data_pipeline.extract.gold import FOLDS, HELD_OUT, GoldPage, domain_number, gold_pages
 from data_pipeline.extract.labels import block_labels
+from data_pipeline.extract.net import SETTINGS, NetPage, train_net
 from millbase.atomic import atomic_write
 from millbase.log import get_logger
 
@@ -52,6 +54,7 @@ _BOTH: dict[str, Any] = {
     "objective": "binary", "lambda_l2": 5.0, "min_data_in_leaf": 40, "max_bin": 127, "seed": 0, "num_threads": 1,
     "deterministic": True, "force_row_wise": True, "verbose": -1,
 }  # fmt: skip
+_NET_SHARE = 0.5
 _EMPTY = {"feature": np.int32, "threshold": np.float32, "left": np.int32, "right": np.int32, "roots": np.int32}
 Arrays = dict[str, Any]
 
@@ -79,7 +82,8 @@ def train(folder: Path) -> Arrays:
     folds = [{**rest, **found, **forest} for found, forest in zip(words[:-1], first[:-1], strict=True)]
     far = data.features("far", folds)
     second = data.forest("second", far, np.ones(len(far), dtype=bool), _SECOND)
-    return {**rest, **words[-1], **first[-1], **second, "card": np.array(json.dumps(_card(pages)))}
+    net = {**train_net(data.net_pages(folds)), "net_share": np.float64(_NET_SHARE)}
+    return {**rest, **words[-1], **first[-1], **second, **net, "card": np.array(json.dumps(_card(pages)))}
 
 
 @dataclass
@@ -146,6 +150,17 @@ class _Data:
         made = [make_model(arrays, _MAX_TAGS, _MAX_BLOCKS) for arrays in models]
         parts = [made[rows.page.fold].blocks(rows.page.html)[which][rows.chosen] for rows in self.rows]
         return np.concatenate(parts)
+
+    def net_pages(self, models: list[Arrays]) -> list[NetPage]:
+        """All blocks of all pages, with the features that the model which has not seen the page makes of them."""
+        made = [make_model(arrays, _MAX_TAGS, _MAX_BLOCKS) for arrays in models]
+        pages = []
+        for page in (rows.page for rows in self.rows):
+            blocks = made[page.fold].blocks(page.html)
+            label = block_labels(blocks["texts"], page.text).astype(np.float32)
+            words = blocks["words"].astype(np.float32)
+            pages.append(NetPage(blocks["far"], words, label, PAGE_WEIGHT.get(page.source, 1.0)))
+        return pages
 
     def forest(self, name: str, x: NDArray[np.float32], rows: NDArray[np.bool_], settings: dict[str, Any]) -> Arrays:
         """A forest fitted to some rows, as arrays."""
@@ -234,8 +249,10 @@ def _card(pages: list[GoldPage]) -> dict[str, Any]:
         "page_weight": PAGE_WEIGHT,
         "first": {**_BOTH, **_FIRST},
         "second": {**_BOTH, **_SECOND},
+        "net": {**SETTINGS, "share": _NET_SHARE},
         "lightgbm": version("lightgbm"),
         "scikit-learn": version("scikit-learn"),
+        "torch": version("torch"),
     }
 
 

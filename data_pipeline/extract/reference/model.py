@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from data_pipeline.extract.reference.choice import Decision
 from data_pipeline.extract.reference.features import Features, analyse, context
+from data_pipeline.extract.reference.net import Net
 from data_pipeline.extract.reference.page import Block, Page
 from data_pipeline.extract.reference.parse import Parser
 from data_pipeline.extract.reference.tags import TAG
@@ -46,6 +47,8 @@ class PythonModel:
         weights: NDArray[np.float32],
         first: ForestArrays,
         second: ForestArrays,
+        net: dict[str, Any],
+        net_share: float,
         probabilities: NDArray[np.float32],
         low: float,
         max_tags: int,
@@ -53,6 +56,7 @@ class PythonModel:
     ) -> None:
         self.weights = dict(zip(keys.tolist(), weights.astype(np.float64).tolist()))
         self.first, self.second = _Forest(first), _Forest(second)
+        self.net, self.net_share = Net(net), net_share
         self.decision = Decision(probabilities, low)
         self.max_tags, self.max_blocks = max_tags, max_blocks
 
@@ -64,9 +68,18 @@ class PythonModel:
         if page.blocks:
             out["near"] = Features(page, a, self.weights).matrix()
             out["far"] = context(page, a, out["near"], self.first.scores(out["near"]))
-            out["scores"] = self.second.scores(out["far"])
+            out["scores"] = self._scores(out["far"])
             out["keep"] = self.decision.choose(page, a, out["scores"])
         return out
+
+    def _scores(self, far: NDArray[np.float32]) -> list[float]:
+        share = self.net_share
+        if share <= 0:
+            return self.second.scores(far)
+        net = self.net.scores(far)
+        if share >= 1:
+            return net
+        return [share * a + (1 - share) * b for a, b in zip(net, self.second.scores(far), strict=True)]
 
     def extract(self, html: str) -> dict[str, Any]:
         """The main text, and what the page states about itself."""

@@ -40,6 +40,40 @@ Forest forest(const ForestArrays& arrays) {
     return made;
 }
 
+std::vector<float> numbers(const py::dict& arrays, const char* name, size_t size) {
+    const auto array = py::cast<py::array_t<float, py::array::c_style | py::array::forcecast>>(arrays[name]);
+    if (static_cast<size_t>(array.size()) != size)
+        throw py::value_error(std::string("the network's ") + name + " has " + std::to_string(array.size()) +
+                              " numbers; expected " + std::to_string(size));
+    return {array.data(), array.data() + array.size()};
+}
+
+// One layer's part of an array of all layers.
+std::vector<float> part(const std::vector<float>& all, size_t layer, size_t size) {
+    return {all.begin() + layer * size, all.begin() + (layer + 1) * size};
+}
+
+Net network(const py::dict& arrays) {
+    constexpr size_t W = Net::WIDTH;
+    const auto gaps = py::cast<std::vector<size_t>>(arrays["gaps"]);
+    const size_t layers = gaps.size(), inputs = py::len(arrays["mean"]);
+    Net made;
+    made.mean = numbers(arrays, "mean", inputs);
+    made.scale = numbers(arrays, "scale", inputs);
+    made.input = numbers(arrays, "input", inputs * W);
+    made.input_bias = numbers(arrays, "input_bias", W);
+    made.output = numbers(arrays, "output", W);
+    made.output_bias = numbers(arrays, "output_bias", 1)[0];
+    const std::vector<float> conv = numbers(arrays, "conv", layers * 3 * W * W);
+    const std::vector<float> page = numbers(arrays, "page", layers * 2 * W * W);
+    const std::vector<float> bias = numbers(arrays, "bias", layers * W);
+    const std::vector<float> gain = numbers(arrays, "gain", layers * W), shift = numbers(arrays, "shift", layers * W);
+    for (size_t k = 0; k < layers; ++k)
+        made.layers.push_back({gaps[k], part(conv, k, 3 * W * W), part(page, k, 2 * W * W), part(bias, k, W),
+                               part(gain, k, W), part(shift, k, W)});
+    return made;
+}
+
 // Words of a piece of the source, sorted.
 std::vector<uint32_t> sorted_words(const py::str& html, Range range) {
     const py::str title = substring(html, range);
@@ -102,9 +136,10 @@ py::dict stated(const py::str& html, const Page& page) {
 }  // namespace
 
 HtmlModel::HtmlModel(py::array_t<uint32_t> keys, py::array_t<float> weights, const ForestArrays& first,
-                     const ForestArrays& second, py::array_t<float> probabilities, double low,
-                     size_t max_tags, size_t max_blocks)
-    : first_(forest(first)), second_(forest(second)) {
+                     const ForestArrays& second, const py::dict& net, double net_share,
+                     py::array_t<float> probabilities, double low, size_t max_tags, size_t max_blocks)
+    : first_(forest(first)), second_(forest(second)), net_share_(net_share) {
+    if (net_share > 0) net_ = network(net);
     for (py::ssize_t i = 0; i < keys.size(); ++i) weights_[keys.at(i)] = weights.at(i);
     for (py::ssize_t i = 0; i < probabilities.size(); ++i) decision_.probabilities.push_back(probabilities.at(i));
     decision_.low = low;
@@ -112,12 +147,24 @@ HtmlModel::HtmlModel(py::array_t<uint32_t> keys, py::array_t<float> weights, con
     limits_.blocks = max_blocks;
 }
 
+std::vector<double> HtmlModel::scores(const Matrix& far) const {
+    if (net_share_ <= 0) return second_.scores(far);
+    if (far.rows && far.columns != net_.mean.size())
+        throw py::value_error("the network has " + std::to_string(net_.mean.size()) + " inputs; blocks have " +
+                              std::to_string(far.columns) + " features");
+    std::vector<double> out = net_.scores(far);
+    if (net_share_ >= 1) return out;
+    const std::vector<double> forest = second_.scores(far);
+    for (size_t i = 0; i < out.size(); ++i) out[i] = net_share_ * out[i] + (1 - net_share_) * forest[i];
+    return out;
+}
+
 py::dict HtmlModel::extract(py::str html) const {
     const Page page = parse(html.ptr(), limits_);
     const Analysis a = analyse(page, sorted_words(html, page.title), sorted_words(html, page.description));
     const Matrix near = features(page, a, weights_);
     const Matrix far = context(page, a, near, first_.scores(near));
-    const std::vector<bool> keep = decision_.choose(page, a, second_.scores(far));
+    const std::vector<bool> keep = decision_.choose(page, a, scores(far));
     const std::vector<Py_UCS4> text = render(page, keep);
     py::dict out = stated(html, page);
     out["text"] = string(text.data(), text.size());
@@ -131,7 +178,7 @@ py::dict HtmlModel::blocks(py::str html) const {
     const Analysis a = analyse(page, sorted_words(html, page.title), sorted_words(html, page.description));
     const Matrix near = features(page, a, weights_);
     const Matrix far = context(page, a, near, first_.scores(near));
-    const std::vector<double> scores = second_.scores(far);
+    const std::vector<double> scores = this->scores(far);
     py::list texts, paths;
     std::vector<double> words;
     std::vector<uint32_t> keys, ends;
@@ -164,7 +211,7 @@ void bind(py::module_& module) {
     });
     py::class_<HtmlModel>(module, "HtmlModel")
         .def(py::init<py::array_t<uint32_t>, py::array_t<float>, const ForestArrays&, const ForestArrays&,
-                      py::array_t<float>, double, size_t, size_t>())
+                      const py::dict&, double, py::array_t<float>, double, size_t, size_t>())
         .def("extract", &HtmlModel::extract)
         .def("facts", &HtmlModel::facts)
         .def("blocks", &HtmlModel::blocks);

@@ -1,0 +1,65 @@
+"""The convolutional network over the blocks of a page, in numpy with the sums in C++'s order, as html_net.cpp."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+_LIMIT, _SMALL = np.float32(4), np.float32(1e-5)
+
+
+def squash(x: Floats) -> Floats:
+    """The sign of x and a logarithm to base 2 of 1 + |x|, straight between powers of two: exact, without libm."""
+    above = (np.float32(1) + np.abs(x)).astype(np.float32)
+    size = (above.view(np.int32) - np.int32(0x3F800000)).astype(np.float32) * np.float32(2.0**-23)
+    return np.where(x < 0, -size, size)
+
+
+class Net:
+    """Takes the arrays of one network in a model file; `scores` gives one number per block."""
+
+    def __init__(self, arrays: dict[str, Any]) -> None:
+        self.gaps: list[int] = np.asarray(arrays["gaps"]).tolist() if arrays else []
+        self.arrays = {name: np.asarray(value, dtype=np.float32) for name, value in arrays.items() if name != "gaps"}
+
+    def scores(self, x: Floats) -> list[float]:
+        """Scores of the blocks of a page, from their features [blocks, inputs] in reading order."""
+        a = self.arrays
+        row = np.clip((squash(x) - a["mean"]) * a["scale"], -_LIMIT, _LIMIT)
+        h = np.maximum(_multiply(row, a["input"], a["input_bias"]), np.float32(0))
+        for layer, gap in enumerate(self.gaps):
+            page = np.concatenate([np.cumsum(h, axis=0)[-1] / np.float32(len(h)), h.max(axis=0)])
+            base = _multiply(page[None], a["page"][layer], a["bias"][layer])
+            h = h + self._normalised(_convolve(h, a["conv"][layer], base[0], gap), layer)
+        out = np.full(len(h), float(a["output_bias"]))
+        for c, weight in enumerate(a["output"]):
+            out += (h[:, c] * weight).astype(np.float64)
+        return [float(score) for score in out]
+
+    def _normalised(self, z: Floats, layer: int) -> Floats:
+        width = np.float32(z.shape[1])
+        mean = np.cumsum(z, axis=1)[:, -1:] / width
+        variance = np.cumsum((z - mean) * (z - mean), axis=1)[:, -1:] / width
+        unit = np.float32(1) / np.sqrt(variance + _SMALL)
+        value = (z - mean) * unit * self.arrays["gain"][layer] + self.arrays["shift"][layer]
+        return np.maximum(value, np.float32(0))
+
+
+def _multiply(x: Floats, weights: Floats, start: Floats) -> Floats:
+    """`start` + x @ weights, added up row of weights by row of weights in single precision."""
+    out = np.broadcast_to(start, (len(x), weights.shape[1])).copy()
+    for k, row in enumerate(weights):
+        out += x[:, k, None] * row
+    return out
+
+
+def _convolve(h: Floats, weights: Floats, base: Floats, gap: int) -> Floats:
+    z = np.broadcast_to(base, h.shape).copy()
+    near = min(gap, len(h))
+    z[near:] = _multiply(h[: len(h) - near], weights[0], z[near:])
+    z = _multiply(h, weights[1], z)
+    z[: len(h) - near] = _multiply(h[near:], weights[2], z[: len(h) - near])
+    return z
