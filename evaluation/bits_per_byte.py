@@ -3,7 +3,8 @@
 Bits per byte do not depend on the tokenizer, so any two models can be compared on the same documents. Each document is
 scored alone, from the document-start token; the end-of-document token is not scored, as in lm-eval. The unigram model
 has the token frequencies of the training split with one added to each count (Laplace), and scores the same tokens. With
-documents of several sources, each source has a figure of its own.
+documents of several sources, each source has a figure of its own, and so has each domain where asked (`domains.py`).
+Intervals are those of the ratio estimator; those of resampled documents (bootstrap) stand in the details.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from evaluation import statistics
 from evaluation.config import BitsPerByteConfig
+from evaluation.domains import domains_of
 from evaluation.generate import END_OF_TEXT
 from evaluation.loglikelihood import document_start_id, rolling_windows, score_continuations
 from evaluation.scores import BlockResult, Item, Score, make_comparison, make_score
@@ -42,6 +44,7 @@ def run_bits_per_byte(
     manifest = open_artifact(config.tokens, kind="tokens")
     check_tokenizer(loaded, manifest)
     documents = _read_documents(manifest.path / config.split, config.max_documents, loaded)
+    domains = domains_of([one.id for one in documents], config.domains, manifest) if config.domains else []
     unigram_bits = _unigram_bits(manifest.path / "unigram.json")
     start = document_start_id(loaded)
     windows, owners = [], []
@@ -58,8 +61,11 @@ def run_bits_per_byte(
         for document, own in zip(documents, bits, strict=True)
     ]
     result = _summary(items, f"{prefix}/{NAME}.jsonl", context, config.split)
+    path = f"{prefix}/{NAME}.jsonl"
     if config.by_source:
-        result.scores += _by_source(items, f"{prefix}/{NAME}.jsonl")
+        result.scores += _by_group(items, [str(item["source"]) for item in items], "", path)
+    if config.domains is not None:
+        result.scores += _by_group(items, domains, f"{config.domains.by} ", path)
     return result
 
 
@@ -76,19 +82,23 @@ def _item(document: TokenDocument, bits: float, unigram_bits: float) -> Item:
     }
 
 
-def _by_source(items: list[Item], path: str) -> list[Score]:
-    """One score for each source of the mix, when there are several; the values are also put into the items."""
-    sources = sorted({str(item["source"]) for item in items})
-    if len(sources) < 2:
-        return []
-    scores = []
-    for source in sources:
-        mine = [item for item in items if item["source"] == source]
+def _by_group(items: list[Item], groups: list[str], kind: str, path: str) -> list[Score]:
+    """One score for each group, when there are several; the values are also put into the items."""
+    scores: list[Score] = []
+    for group in sorted(set(groups)) if len(set(groups)) > 1 else []:
+        name = f"of {kind}{group}"
+        mine = [item for item, own in zip(items, groups, strict=True) if own == group]
         for item in mine:
-            item["scores"][f"of {source}"] = item["scores"][NAME]
-        estimate = statistics.ratio([item["scores"][NAME][0] for item in mine], [item["bytes"] for item in mine])
-        scores.append(make_score(NAME, f"of {source}", estimate, higher_is_better=False, items=path))
+            item["scores"][name] = item["scores"][NAME]
+        bits, sizes = [item["scores"][NAME][0] for item in mine], [item["bytes"] for item in mine]
+        estimate = statistics.ratio(bits, sizes)
+        details = {"bytes": sum(sizes), "bootstrap95": _bootstrap(bits, sizes)}
+        scores.append(make_score(NAME, name, estimate, higher_is_better=False, items=path, details=details))
     return scores
+
+
+def _bootstrap(bits: list[float], sizes: list[int]) -> list[float]:
+    return list(statistics.ratio_bootstrap(bits, sizes, seed=0)[:2])
 
 
 def _summary(items: list[Item], path: str, context: int, split: str) -> BlockResult:
@@ -102,6 +112,7 @@ def _summary(items: list[Item], path: str, context: int, split: str) -> BlockRes
         "bytes": sum(sizes),
         "tokens": sum(item["tokens"] for item in items),
         "unigram_bits_per_byte": sum(unigram) / sum(sizes),
+        "bootstrap95": _bootstrap(bits, sizes),
     }
     score = make_score(NAME, NAME, estimate, higher_is_better=False, items=path, details=details)
     against_unigram = make_comparison(

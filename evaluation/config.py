@@ -20,6 +20,19 @@ from evaluation.verified_config import CodeConfig, IfevalConfig
 from millbase.config import Config
 
 
+class DomainsConfig(Config):
+    """Bits per byte of groups of documents, by what the corpus knows of them."""
+
+    by: Literal["host", "language", "dump"] = "host"
+    """What makes a domain: the host of the address (without `www.`), the language, or the dump."""
+    corpus: str | None = None
+    """The corpus that the tokens were made from; default: where the token artifact says that it lay."""
+    minimum_documents: int = Field(default=10, ge=2)
+    """Domains of fewer scored documents are counted together, as `other`."""
+    most: int = Field(default=20, gt=0)
+    """So are all but this many, the largest ones."""
+
+
 class BitsPerByteConfig(Config):
     """Bits per byte of held-out documents of a token artifact, against a unigram model."""
 
@@ -33,6 +46,8 @@ class BitsPerByteConfig(Config):
     """Tokens the model sees at once; default: the longest the model was configured for."""
     by_source: bool = True
     """Also give the figure of each source, when the documents come from several."""
+    domains: DomainsConfig | None = None
+    """Also give the figure of each domain; null for none. Reads two columns of the corpus once."""
     maximum_ratio_to_unigram: float | None = Field(default=None, gt=0)
     """Gate: bits per byte divided by the unigram model's must not exceed this."""
 

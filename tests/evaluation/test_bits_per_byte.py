@@ -13,14 +13,17 @@ import pyarrow as pa
 import pytest
 import torch
 
+from evaluation import statistics
 from evaluation.bits_per_byte import run_bits_per_byte
 from evaluation.config import BitsPerByteConfig, TasksConfig
 from evaluation.task_files import prepare_tasks
 from evaluation.tasks import run_tasks
-from millbase.artifacts import artifact_digest
+from millbase.artifacts import artifact_digest, create_artifact
 from millbase.errors import ConfigError, InputError, StageError
 from millbase.hashing import file_digest
 from training.load import LoadedModel
+
+from .conftest import MadeByTests
 
 
 def sign_again(artifact: Path, name: str) -> None:
@@ -121,3 +124,53 @@ def test_each_source_of_the_mix_has_its_own_figure(loaded: LoadedModel, tokens: 
     assert min(books.value, web.value) < whole.value < max(books.value, web.value)
     alone = run_bits_per_byte(loaded, BitsPerByteConfig(tokens=str(mixed), by_source=False), batch_size=8)
     assert len(alone.scores) == 1
+
+
+def write_corpus(out: Path, urls: list[str]) -> Path:
+    """A corpus of the documents doc-0, doc-1 and on, in two shards."""
+    table = pa.table({"id": [f"doc-{i}" for i in range(len(urls))], "url": urls, "language": ["en"] * len(urls)})
+    with create_artifact(out, kind="corpus", config=MadeByTests(name="corpus")) as artifact:
+        (artifact.path / "data").mkdir()
+        for number, part in enumerate((table.slice(0, 4), table.slice(4))):
+            with pa.ipc.new_file(str(artifact.path / "data" / f"{number:05d}.arrow"), table.schema) as writer:
+                writer.write_table(part)
+    return out
+
+
+def test_each_domain_has_its_own_figure(loaded: LoadedModel, tokens: Path, tmp_path: Path) -> None:
+    hosts = ["www.a.org", "b.org", "a.org", "b.org", "a.org", "c.org", "b.org", "d.org", "a.org", "e.org"]
+    corpus = write_corpus(tmp_path / "corpus", [f"https://{host}/page/{i}" for i, host in enumerate(hosts)])
+    domains = {"corpus": str(corpus), "minimum_documents": 2}
+    config = BitsPerByteConfig.model_validate({"tokens": str(tokens), "domains": domains})
+    result = run_bits_per_byte(loaded, config, batch_size=8)
+    rows = result.items["items/bits_per_byte.jsonl"]
+    found = {score.metric: score for score in result.scores[1:]}
+    assert {name: score.n for name, score in found.items()} == {
+        "of host a.org": 4,
+        "of host b.org": 3,
+        "of host other": 2,
+    }
+    mine = [row["scores"]["bits_per_byte"] for row in rows if row["id"] in ("doc-1", "doc-3", "doc-6")]
+    bits, sizes = zip(*mine, strict=True)
+    assert found["of host b.org"].value == pytest.approx(sum(bits) / sum(sizes))
+    low, high = found["of host b.org"].details["bootstrap95"]
+    assert (low, high) == statistics.ratio_bootstrap(bits, sizes, seed=0)[:2]
+    assert low < found["of host b.org"].value < high
+    assert sum("of host a.org" in row["scores"] for row in rows) == 4
+    # all of one language: nothing to tell apart; the largest domain alone, the rest together
+    for change, names in (({"by": "language"}, set()), ({"most": 1}, {"of host a.org", "of host other"})):
+        config = BitsPerByteConfig.model_validate({"tokens": str(tokens), "domains": {**domains, **change}})
+        assert {score.metric for score in run_bits_per_byte(loaded, config, batch_size=8).scores[1:]} == names
+
+
+def test_the_corpus_behind_the_domains_is_named_when_it_is_wrong(
+    loaded: LoadedModel, tokens: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"does not say which corpus it was made from; set domains\.corpus"):
+        run_bits_per_byte(
+            loaded, BitsPerByteConfig.model_validate({"tokens": str(tokens), "domains": {}}), batch_size=4
+        )
+    few = write_corpus(tmp_path / "few", [f"https://a.org/{i}" for i in range(7)])
+    config = BitsPerByteConfig.model_validate({"tokens": str(tokens), "domains": {"corpus": str(few)}})
+    with pytest.raises(InputError, match=r"lacks 2 of 9 documents .* the first of them 'doc-7'"):
+        run_bits_per_byte(loaded, config, batch_size=4)
