@@ -20,6 +20,7 @@ llmill::Classes* llmill::classes = nullptr;
 PYBIND11_MODULE(_kernels, m) {
     if (!classes) classes = new Classes();
 
+    m.attr("sources") = LLMILL_SOURCES;  // their digest, by setup.py
     m.def("set_marks", [](py::str punctuation, py::str terminal) {
         classes->add(punctuation.ptr(), PUNCTUATION);
         classes->add(terminal.ptr(), TERMINAL);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import sys
 
 import numpy as np
@@ -137,3 +138,19 @@ def test_references_do_the_work_where_the_extension_is_missing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], env={"LLMILL_NATIVE": "0"}, capture_output=True, text=True)
     assert done.stdout.strip() == "3", done.stderr
+
+
+def test_an_extension_of_other_sources_is_not_used() -> None:
+    """As after an update without a new installation; the digest of the sources is made to differ."""
+    code = (
+        "import hashlib, warnings\n"
+        "real = hashlib.sha256\n"
+        "hashlib.sha256 = lambda data=b'', **options: real(data + b'another line', **options)\n"
+        "warnings.simplefilter('ignore')\n"
+        "warnings.filterwarnings('always', 'the native extension')\n"
+        "import data_pipeline.native\n"
+        "print(data_pipeline.native.kernels)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "None"
+    assert "missing or out of date (built from other sources)" in run.stderr and "pip install -e ." in run.stderr
