@@ -41,7 +41,9 @@ def plan(
     price: Annotated[float | None, typer.Option("--price", min=0, help="Price of an hour of one device.")] = None,
     stage: Annotated[
         str | None,
-        typer.Option("--stage", metavar="KIND", help="pretrain, sft, reward, dpo, ppo, grpo ...", show_default="told"),
+        typer.Option(
+            "--stage", metavar="KIND", help="pretrain, sft, reward, dpo, ppo, reject ...", show_default="told"
+        ),
     ] = None,
     shape: Annotated[
         Path | None,

@@ -30,6 +30,10 @@ TRAINED = {
     "distill": ("student",),
     "ppo": ("policy", "value model"),
     "grpo": ("policy",),
+    "online-dpo": ("policy",),
+    "reject": (),
+    "feedback": (),
+    "critique": (),
 }
 """Models that each kind of stage trains."""
 FROZEN = {
@@ -38,10 +42,16 @@ FROZEN = {
     "distill": ("teacher",),
     "ppo": ("reference",),
     "grpo": ("reference",),
+    "online-dpo": ("reference",),
+    "reject": ("policy",),
+    "feedback": ("policy",),
+    "critique": ("policy",),
 }
 """Models that it only reads."""
-SAMPLES = ("ppo", "grpo")
+SAMPLES = ("ppo", "grpo", "online-dpo", "reject", "feedback", "critique")
 """Kinds that let the policy write."""
+PAIRS = ("dpo", "reward", "online-dpo")
+"""Kinds whose rows are pairs of sequences."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +62,15 @@ class Stage:
     model: ModelConfig
     vocab_size: int
     rows: int
-    """Sequences of a forward and backward pass (DPO: pairs)."""
+    """Sequences of a forward and backward pass (DPO, reward models: pairs)."""
     length: int
     """Tokens of the longest sequence."""
     sampled: int = 0
     """Completions sampled at once."""
     reward: bool = False
     """A reward model of the policy's size scores completions."""
+    judge: bool = False
+    """A judge (or critic) of the policy's size is in this process too."""
     reference: bool = True
     """The reference (or teacher) is in memory while training."""
     checkpointing: bool = False
@@ -82,7 +94,7 @@ def stage_of(
     length = fields.get("max_length") or (prompt + answer) or model.max_positions
     rows = fields.get("micro_batch_size") or fields.get("batch_size") or 1
     lora = fields.get("lora") or None
-    reward = fields.get("reward")
+    reward, judges = fields.get("reward"), [fields.get(name) for name in ("judge", "critic")]
     exact = fields.get("precision") == "float32" and fields.get("device") == "cpu"
     return Stage(
         kind=kind,
@@ -92,6 +104,7 @@ def stage_of(
         length=int(length),
         sampled=int(fields.get("sampling_batch_size") or fields.get("rollout_size") or rows) if kind in SAMPLES else 0,
         reward=bool(isinstance(reward, Mapping) and reward.get("model")),
+        judge=any(isinstance(judge, Mapping) and judge.get("model") for judge in judges),
         reference=not fields.get("precompute_reference", False),
         checkpointing=bool(fields.get("gradient_checkpointing", False)),
         lora_rank=None if lora is None else int(lora.get("rank", 16)),
@@ -118,6 +131,8 @@ def state_bytes(stage: Stage) -> dict[str, float]:
             held[name] = weights * stage.frozen_bytes
     if stage.reward:
         held["reward model"] = weights * stage.frozen_bytes
+    if stage.judge:
+        held["judge"] = weights * stage.frozen_bytes
     return held
 
 
@@ -132,7 +147,9 @@ def lora_weights(model: ModelConfig, rank: int) -> float:
 
 def pass_bytes(stage: Stage) -> dict[str, float]:
     """Bytes that one forward and backward pass keeps, and the keys and values of what is being sampled."""
-    rows = stage.rows * (2 if stage.kind in ("dpo", "reward") else 1)
+    if not TRAINED[stage.kind]:
+        return {"keys and values of sampling": _sampling_bytes(stage)}
+    rows = stage.rows * (2 if stage.kind in PAIRS else 1)
     layout = Layout(micro_batch=rows, zero=0, recompute="full" if stage.checkpointing else "none")
     rank = rank_memory(stage.model, stage.vocab_size, stage.length, rows, layout, stage.precision, 0)
     positions = min(rows * stage.length, stage.logit_rows or rows * stage.length)
@@ -142,9 +159,22 @@ def pass_bytes(stage: Stage) -> dict[str, float]:
         logits = 0.0
     found = {"activations": rank.activations, "working": rank.working, "logits": logits}
     if stage.kind in SAMPLES:
-        keys = 2 * stage.model.query_groups * stage.model.kv_channels * stage.precision.activations
-        found["keys and values of sampling"] = float(stage.sampled * stage.length * stage.model.layers * keys)
+        found["keys and values of sampling"] = _sampling_bytes(stage)
     return found
+
+
+def _sampling_bytes(stage: Stage) -> float:
+    keys = 2 * stage.model.query_groups * stage.model.kv_channels * stage.precision.activations
+    return float(stage.sampled * stage.length * stage.model.layers * keys)
+
+
+def _training_assumptions(stage: Stage) -> list[str]:
+    if not TRAINED[stage.kind]:
+        return []
+    adapters = f", adapters of rank {stage.lora_rank} only" if stage.lora_rank else ""
+    again = ", activations computed again (gradient_checkpointing)" if stage.checkpointing else ""
+    rows = f"{stage.rows} {'pairs' if stage.kind in PAIRS else 'rows'} of {stage.length} tokens"
+    return [f"trained models: {stage.precision.per_weight:g} bytes a weight{adapters}", f"a pass of {rows}{again}"]
 
 
 def plan_stage(stage: Stage, gpu: Gpu, gpus: int = 1) -> dict[str, Any]:
@@ -173,11 +203,9 @@ def plan_stage(stage: Stage, gpu: Gpu, gpus: int = 1) -> dict[str, Any]:
         "fits_sharded": sharded <= gpu.memory_bytes,
         "train_flops_per_token": train_flops_per_token(stage.model, stage.vocab_size, stage.length),
         "assumptions": [
-            f"trained models: {stage.precision.per_weight:g} bytes a weight"
-            + (f", adapters of rank {stage.lora_rank} only" if stage.lora_rank else ""),
+            *_training_assumptions(stage),
             f"frozen models: {stage.frozen_bytes:g} bytes a weight",
-            f"a pass of {stage.rows} rows of {stage.length} tokens"
-            + (", activations computed again (gradient_checkpointing)" if stage.checkpointing else ""),
+            *([f"{stage.sampled} answers of {stage.length} tokens sampled at once"] if stage.sampled else []),
             "every process holds all models; `sharded` is what ZeRO-3 over all devices would need, which the stages "
             "here do not do",
             f"driver and libraries {RESERVED / GIB:g} GiB, the allocator's gaps {FRAGMENTATION:.0%}",

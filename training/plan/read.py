@@ -36,13 +36,23 @@ def stage_kind(fields: dict[str, Any], path: str | Path | None, given: str | Non
         return given
     if not isinstance(fields.get("model"), str):
         return "pretrain"
-    words = Path(path or "").stem.lower().replace("-", "_").split("_")
-    if isinstance(fields.get("reward"), dict):
-        return "grpo" if "method" in fields or "grpo" in words else "ppo"
-    named = [kind for kind in TRAINED if kind in words]
+    named = _named(Path(path or "").stem)
     if len(named) == 1:
         return named[0]
+    if isinstance(fields.get("reward"), dict):
+        return "grpo" if "method" in fields else "online-dpo" if "prompts_per_update" in fields else "ppo"
     raise ConfigError(f"{path}: which stage is it for? give --stage {', '.join(TRAINED)}")
+
+
+def _named(stem: str) -> list[str]:
+    """Kinds of stage in a file's name; `online_dpo` is not also `dpo`."""
+    left, found = f"_{stem.lower().replace('-', '_')}_", []
+    for kind in sorted(TRAINED, key=len, reverse=True):
+        word = f"_{kind.replace('-', '_')}_"
+        if word in left:
+            found.append(kind)
+            left = left.replace(word, "__")
+    return found
 
 
 def read_pretrain(fields: dict[str, Any], where: str, gpus: int | None) -> PretrainConfig:

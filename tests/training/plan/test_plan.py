@@ -20,7 +20,7 @@ from training.plan.flops import train_flops_per_token
 from training.plan.hardware import find_gpu, known_gpus, match_device
 from training.plan.layout import Layout, Precision, stage_layers
 from training.plan.memory import padded, rank_weights
-from training.plan.posttrain import Stage, plan_stage, state_bytes
+from training.plan.posttrain import Stage, pass_bytes, plan_stage, stage_of, state_bytes
 from training.plan.read import read_pretrain, stage_kind
 from training.plan.search import overrides, search, shapes, summary
 from training.pretrain.config import PretrainConfig
@@ -233,3 +233,31 @@ def test_stages_of_post_training() -> None:
     plans = [plan_stage(replace(sft, checkpointing=again), H100, 8) for again in (False, True)]
     assert plans[0]["pass_gib"]["activations"] > 5 * plans[1]["pass_gib"]["activations"]
     assert not plans[0]["fits"] and plans[0]["fits_sharded"]
+
+
+def test_stages_that_sample_by_hand() -> None:
+    for name, kind in (
+        ("online_dpo_sums.yaml", "online-dpo"),
+        ("reject-sums.yaml", "reject"),
+        ("my_feedback.yaml", "feedback"),
+        ("critique.yaml", "critique"),
+        ("kto_demo.yaml", "kto"),
+        ("prm_demo.yaml", "prm"),
+    ):
+        assert stage_kind({"model": "runs/sft", "reward": {}}, name, None) == kind
+    assert stage_kind({"model": "runs/sft", "reward": {}, "prompts_per_update": 8}, "a.yaml", None) == "online-dpo"
+    count = parameter_counts(LLAMA_7B, 32_000).total
+    # a key and a value of 4,096 in half precision in 32 layers: half a MiB a token (as Kwon et al. 2023, section 3)
+    fields = {"max_prompt_length": 1024, "max_new_tokens": 1024, "sampling_batch_size": 16}
+    reject = plan_stage(stage_of("reject", {**fields, "reward": {"model": "rm"}}, LLAMA_7B, 32_000, 2.0), H100, 1)
+    assert reject["states_gb"] == pytest.approx(2 * 2 * count / 1e9)  # the policy and the reward model, nothing trained
+    assert reject["sampling_gib"] == pytest.approx(16 * 2048 * 2**19 / 2**30) and not reject["pass_gib"]
+    assert reject["fits"]
+    judged = stage_of("feedback", {**fields, "judge": {"model": "judge"}}, LLAMA_7B, 32_000, 2.0)
+    assert sum(state_bytes(judged).values()) == 4 * count
+    served = stage_of("feedback", {**fields, "judge": {"server": {"url": "x"}}}, LLAMA_7B, 32_000, 2.0)
+    assert sum(state_bytes(served).values()) == 2 * count
+    online = stage_of("online-dpo", {**fields, "micro_batch_size": 2}, LLAMA_7B, 32_000, 2.0)
+    assert sum(state_bytes(online).values()) == 18 * count
+    pairs, rows = (pass_bytes(replace(online, kind=kind))["activations"] for kind in ("online-dpo", "grpo"))
+    assert pairs == pytest.approx(2 * rows)
