@@ -27,7 +27,7 @@ from training.pretrain.positions import batch_size
 from training.pretrain.replicas import build_optimizer, replicate
 from training.pretrain.schedule import learning_rate
 from training.pretrain.step import ForwardStep, gather_sequence, padded, repeated
-from training.pretrain.weights import Whole, fill
+from training.pretrain.weights import Whole
 
 _EXTRA = "._extra_state"
 
@@ -55,15 +55,13 @@ class Engine:
         """Build the model for the initialised layout and fill it from `weights` (whole tensors)."""
         self.config = config
         self.chunks = build_model(config, vocab_size)
-        for chunk in self.chunks:
-            fill(chunk, weights)
         # Every optimizer format reads and writes whole, layout-free tensors, so that a run may change its layout.
         self._metadata = {
             "distrib_optim_sharding_type": "fully_reshardable",
             "chained_optim_avoid_prefix": True,
             "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
         }
-        self.replicas = replicate(config, self.chunks)
+        self.replicas = replicate(config, self.chunks, weights)
         self.optimizer = build_optimizer(config, self.replicas)
         self._forward_backward = get_forward_backward_func()
         self._forward_step = ForwardStep(config)

@@ -5,6 +5,9 @@ runs over gloo and NCCL alike. Each transformer layer is gathered by itself befo
 right after and gathered once more for the backward pass; with ZeRO-2 it stays until the backward pass of the step's
 last micro-batch. Gradients leave each backward pass summed over the replicas, each rank keeping its rows.
 
+No rank ever has the whole model: it is built without values (`without_values`), each rank makes room for its rows, and
+fills them from one whole tensor after the other.
+
 Checkpoints have the tensors and names of the other layouts: `Piece` says which rows of a parameter lie where in a whole
 tensor, and a rank saves and reads the rows that it holds.
 """
@@ -28,7 +31,29 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from training.pretrain.config import PretrainConfig
-from training.pretrain.weights import local_shards
+from training.pretrain.weights import Whole, local_shards, part_of
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Parameters that modules register inside have shapes and marks but no memory; buffers are real.
+
+    Constructors make each one for a moment, so the peak is the largest parameter.
+    """
+    register = torch.nn.Module.register_parameter
+
+    def forgetful(module: torch.nn.Module, name: str, param: torch.nn.Parameter | None) -> None:
+        register(module, name, param)
+        if param is not None and not param.is_meta:
+            empty = torch.nn.Parameter(param.detach().to("meta"), requires_grad=param.requires_grad)
+            vars(empty).update(vars(param))
+            module._parameters[name] = empty
+
+    torch.nn.Module.register_parameter = forgetful  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.nn.Module.register_parameter = register  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -96,19 +121,22 @@ class Held:
 class FullySharded(_BaseDataParallel):  # type: ignore[misc]
     """A model spread over the replicas of its data- and context-parallel group; stands where Megatron's DDP does."""
 
-    def __init__(self, config: PretrainConfig, module: Any) -> None:
-        """`module`: whole, with its weights set, float32, on the CPU."""
+    def __init__(self, config: PretrainConfig, module: Any, weights: Whole) -> None:
+        """`module`: its parameters float32 and without values; the rows held get those of `weights`."""
         super().__init__(config=module.config, module=module)
         self.keeps_weights = config.parallel.zero == 2
         self.group = parallel_state.get_data_parallel_group(with_context_parallel=True)
         pieces, self.buffers_saved = _pieces(module)
         marks = {name: dict(vars(param)) for name, param in module.named_parameters()}
         _shard(config, module, self.group)
+        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+        module._apply(lambda one: torch.empty_like(one, device=device) if one.is_meta else one)
         for name, param in module.named_parameters():
             # Megatron's marks (tensor_model_parallel, sequence_parallel), which the parameters lose.
             for mark, value in marks[name].items():
                 setattr(param, mark, value)
         self.held = [self._held(name, param, pieces[name]) for name, param in module.named_parameters()]
+        self._fill(weights)
 
     def _held(self, name: str, param: Any, pieces: list[Piece]) -> Held:
         # torch.chunk's rule: equal pieces, rounded up, and less or nothing for the last ranks.
@@ -117,6 +145,20 @@ class FullySharded(_BaseDataParallel):  # type: ignore[misc]
         held = Held(name, param, tuple(pieces), first)
         assert held.rows.size(0) == min(share, param.size(0) - first), f"{name}: other rows than expected"
         return held
+
+    @torch.no_grad()
+    def _fill(self, weights: Whole) -> None:
+        for held in self.held:
+            rows = held.rows
+            for piece in held.pieces:
+                low = max(piece.start, held.first)
+                high = min(piece.start + piece.whole.local_shape[0], held.first + rows.size(0))
+                if low < high:
+                    target = rows[low - held.first : high - held.first]
+                    # Without a name, for that would keep one whole tensor while the next is made.
+                    target.copy_(part_of(piece.whole, weights)[low - piece.start : high - piece.start].view_as(target))
+        for buffer, shard in self.buffers_saved:
+            buffer.copy_(part_of(shard, weights).view_as(buffer))
 
     def train(self, mode: bool = True) -> FullySharded:
         """Between passes with and without gradients, weights that are still gathered are let go."""
@@ -169,17 +211,19 @@ def _shard(config: PretrainConfig, module: Any, group: Any) -> None:
 
 def _pieces(module: Any) -> tuple[dict[str, list[Piece]], list[tuple[Any, ShardedTensor]]]:
     """By parameter, where its rows lie; and the buffers that are saved, which are whole on every rank."""
-    params = {param.untyped_storage().data_ptr(): (name, param) for name, param in module.named_parameters()}
-    buffers = {buffer.data_ptr(): buffer for buffer in module.buffers()}
+    # Without values there are no addresses; views have the storage in common.
+    params = {param.untyped_storage()._cdata: (name, param) for name, param in module.named_parameters()}
+    buffers = {buffer.untyped_storage()._cdata: buffer for buffer in module.buffers()}
     found: dict[str, list[Piece]] = defaultdict(list)
     kept = []
     for shard in local_shards(module):
         data = shard.data
         assert data is not None, f"{shard.key}: no data"
-        if data.data_ptr() in buffers:
-            kept.append((buffers[data.data_ptr()], shard.without_data()))
+        storage = data.untyped_storage()._cdata
+        if storage in buffers:
+            kept.append((buffers[storage], shard.without_data()))
             continue
-        name, param = params[data.untyped_storage().data_ptr()]
+        name, param = params[storage]
         width = param[0].numel()
         assert data.is_contiguous() and data.shape[1:] == param.shape[1:], f"{shard.key} is no rows of {name}"
         found[name].append(Piece(shard.without_data(), data.storage_offset() // width))

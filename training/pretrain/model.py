@@ -44,7 +44,7 @@ def transformer_config(config: PretrainConfig) -> Any:
         # weights.py sets every weight afterwards; but only where Megatron initialises them too does it mark its
         # tensor-parallel parameters, and unmarked ones are left out of the gradient norm on all ranks but the first.
         perform_initialization=True,
-        # With ZeRO-2 and 3 the whole of it may not fit on the device; `_build_chunk`.
+        # With ZeRO-2 and 3 parameters have no values yet (`build_model`), and the device has no room for all of them.
         use_cpu_initialization=not on_gpu or config.parallel.zero > 1,
         # Gradients are summed over tokens and divided by the number of tokens of the whole batch, so the loss is the
         # mean over tokens, whatever the micro-batch and the layout.
@@ -62,11 +62,21 @@ def transformer_config(config: PretrainConfig) -> Any:
 def build_model(config: PretrainConfig, vocab_size: int) -> list[Any]:
     """This rank's chunks of the model (one, or one for each virtual pipeline stage), their weights not yet set.
 
-    `vocab_size`: the tokenizer's.
+    With ZeRO-2 and 3 parameters have no memory either. `vocab_size`: the tokenizer's.
     """
     megatron = transformer_config(config)
     virtual = config.parallel.virtual_pipeline
+    if config.parallel.zero > 1:
+        from training.pretrain.fully_sharded import without_values
+
+        megatron.init_method = megatron.output_layer_init_method = megatron.embedding_init_method = _leave
+        with without_values():
+            return [_build_chunk(config, megatron, vocab_size, None)]
     return [_build_chunk(config, megatron, vocab_size, chunk if virtual > 1 else None) for chunk in range(virtual)]
+
+
+def _leave(weight: torch.Tensor) -> torch.Tensor:
+    return weight
 
 
 def _build_chunk(config: PretrainConfig, megatron: Any, vocab_size: int, stage: int | None) -> Any:
@@ -96,6 +106,5 @@ def _build_chunk(config: PretrainConfig, megatron: Any, vocab_size: int, stage: 
             config.optimizer.z_loss,
         )
     if config.parallel.zero > 1:
-        # Rows of it go to the device, float32.
-        return model.to(dtype=torch.float32, device="cpu")
+        return model.to(dtype=torch.float32)
     return model.to(dtype=getattr(torch, config.dtype), device=torch.cuda.current_device())

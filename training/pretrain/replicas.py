@@ -9,18 +9,24 @@ from megatron.core.distributed import DistributedDataParallel, DistributedDataPa
 from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
 
 from training.pretrain.config import PretrainConfig
+from training.pretrain.weights import Whole, fill
 
 
-def replicate(config: PretrainConfig, chunks: list[Any]) -> list[Any]:
-    """Each chunk with buffers for its gradients and their sum over replicas; sets the schedule's callbacks."""
+def replicate(config: PretrainConfig, chunks: list[Any], weights: Whole) -> list[Any]:
+    """Each chunk, filled from `weights` (whole tensors), with buffers for its gradients and their sum over replicas.
+
+    Sets the schedule's callbacks, too.
+    """
     layout = config.parallel
     if layout.zero > 1:
         from training.pretrain.fully_sharded import FullySharded, finalize
 
-        spread = [FullySharded(config, chunk) for chunk in chunks]
+        spread = [FullySharded(config, chunk, weights) for chunk in chunks]
         chunks[0].config.no_sync_func = spread[0].no_sync
         chunks[0].config.finalize_model_grads_func = finalize
         return spread
+    for chunk in chunks:
+        fill(chunk, weights)
     options = DistributedDataParallelConfig(
         use_distributed_optimizer=layout.zero > 0,
         grad_reduce_in_fp32=True,

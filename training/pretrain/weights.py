@@ -61,14 +61,19 @@ def local_shards(model: Any) -> Iterator[ShardedTensor]:
 def fill(model: Any, whole: Whole) -> None:
     """Set every weight of this rank from the whole tensors that `whole` gives."""
     for shard in local_shards(model):
-        lead = shard.prepend_axis_num
-        name, index = place(shard.key, tuple(shard.global_offset[:lead]))
-        shape = tuple(shard.global_shape[lead:])
-        part = whole(name, index, shape)
-        assert part.shape == shape, f"{name} {index}: {tuple(part.shape)} given, {shape} expected"
-        for axis, (start, size) in enumerate(zip(shard.global_offset[lead:], shard.local_shape, strict=True)):
-            part = part.narrow(axis, start, size)
-        shard.data.copy_(part.view_as(shard.data))
+        shard.data.copy_(part_of(shard, whole).view_as(shard.data))
+
+
+def part_of(shard: ShardedTensor, whole: Whole) -> torch.Tensor:
+    """What `shard` holds of its whole tensor: a view, unnumbered axes only."""
+    lead = shard.prepend_axis_num
+    name, index = place(shard.key, tuple(shard.global_offset[:lead]))
+    shape = tuple(shard.global_shape[lead:])
+    part = whole(name, index, shape)
+    assert part.shape == shape, f"{name} {index}: {tuple(part.shape)} given, {shape} expected"
+    for axis, (start, size) in enumerate(zip(shard.global_offset[lead:], shard.local_shape, strict=True)):
+        part = part.narrow(axis, start, size)
+    return part
 
 
 def initial_weights(config: ModelConfig, seed: int) -> Whole:
