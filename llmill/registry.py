@@ -276,7 +276,8 @@ KINDS: dict[str, StageKind] = {
             "evaluation:EvaluationConfig",
             "evaluation:evaluate",
             "scores",
-            "Score a checkpoint, compare it with the previous stage, and judge its gates.",
+            "Score a checkpoint, compare it with the previous stage, judge its gates; `evaluate show SCORES` and "
+            "`evaluate compare A B` are for finished ones.",
         ),
         StageKind(
             "contamination",

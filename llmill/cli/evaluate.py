@@ -1,4 +1,4 @@
-"""``llmill evaluate``: score a checkpoint, or (``llmill evaluate compare A B``) hold two evaluations side by side."""
+"""``llmill evaluate``: score a checkpoint; print its scores again (``show``), hold two side by side (``compare``)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,17 @@ def evaluate(
         str, typer.Option(metavar="holm|benjamini-hochberg|none", help="With compare: adjustment of p for many scores.")
     ] = "holm",
 ) -> None:
-    """Score a checkpoint; llmill evaluate compare SCORES_A SCORES_B compares two finished evaluations."""
+    """Score a checkpoint and print the table.
+
+    Of finished evaluations, llmill evaluate show SCORES prints one, llmill evaluate compare SCORES_A SCORES_B two.
+    """
+    if words and words[0] == "show" and not Path("show").is_file():
+        if len(words) != 2:
+            raise ConfigError(f"show takes one scores artifact, found {len(words) - 1}: show SCORES")
+        from llmill.views.scores import print_scores
+
+        print_scores(words[1])
+        return
     if words and words[0] == "compare" and not Path("compare").is_file():
         if len(words) != 3:
             raise ConfigError(f"compare takes two scores artifacts, found {len(words) - 1}: compare SCORES_A SCORES_B")
@@ -34,3 +44,7 @@ def evaluate(
         print_comparison(words[1], words[2], correction)
         return
     build_component("evaluate", words, file, out, print_config)
+    if not print_config:
+        from llmill.views.scores import print_scores
+
+        print_scores(str(out), stderr=True)  # standard output has the path alone, for scripts

@@ -73,14 +73,15 @@ def print_summary(graph: Graph, record: Mapping[str, Any], ran: set[str], togeth
         table.add_section()
         table.add_row("this run", "", f"{record['seconds']:,.1f}", f"{peak / 2**20:,.0f} MiB")
     output.print(table)
-    _print_gates(output, record["gates"])
+    print_gates(output, record["gates"])
     reports = [stage for stage in graph.stages.values() if stage.kind.artifact == "report" and stage.out.is_dir()]
     for report in reports:
         output.print(Text(f"report: {report.out / 'index.html'}"), soft_wrap=True)
     output.print(Text(f"record: {graph.out / 'run.json'}"), soft_wrap=True)
 
 
-def _print_gates(output: Console, gates: list[dict[str, Any]]) -> None:
+def print_gates(output: Console, gates: list[dict[str, Any]]) -> None:
+    """A table of gates, each a dictionary as in `run.json`; nothing where there are none."""
     if not gates:
         return
     passed = sum(bool(gate["passed"]) for gate in gates)

@@ -15,9 +15,10 @@ from rich.text import Text
 _PLAIN_WIDTH = 10_000
 
 
-def console() -> Console:
-    """Standard output; on a pipe nothing is cut to a width."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+def console(stderr: bool = False) -> Console:
+    """Standard output, or standard error; on a pipe nothing is cut to a width."""
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, width=None if terminal else _PLAIN_WIDTH)
 
 
 def print_json(value: Any) -> None:
