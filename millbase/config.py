@@ -176,10 +176,17 @@ def explain_validation(cls: type[BaseModel], error: ValidationError) -> str:
             problems.append(f"{location!r} is required and was not given")
         else:
             message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-            value = repr(item["input"])
-            shown = value if len(value) <= 80 else value[:77] + "..."
-            problems.append(f"{location} = {shown}: {message[0].lower() + message[1:]}")
+            message = message[0].lower() + message[1:]
+            problems.append(f"{_place(location, item)}{message}")
     return "; ".join(problems)
+
+
+def _place(location: str, item: Mapping[str, Any]) -> str:
+    """``field = value: ``. A check of several fields together names them itself: then where they are, at most."""
+    if item["type"] in ("value_error", "assertion_error") and isinstance(item["input"], (dict, BaseModel)):
+        return "" if location == "configuration" else f"{location}: "
+    shown = repr(item["input"])
+    return f"{location} = {shown if len(shown) <= 80 else shown[:77] + '...'}: "
 
 
 def suggest(word: str, known: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from millbase.config import Config, apply_override, describe, dump_yaml, load_config, parse_override
 from millbase.errors import ConfigError
@@ -126,3 +126,32 @@ def test_overrides_make_lists_and_add_items() -> None:
     assert values == {"sources": [{"name": "web", "inputs": "a.warc.gz"}, {"name": "books"}]}
     with pytest.raises(ConfigError, match="'3' is not an index of a list of 2"):
         apply_override(values, *parse_override("sources.3.name=late"))
+
+
+def test_checks_of_several_fields_do_not_print_the_whole_configuration() -> None:
+    class Span(Config):
+        """From one to another."""
+
+        first: int = 0
+        """Where it begins."""
+        last: int = 9
+        """Where it ends."""
+
+        @model_validator(mode="after")
+        def _in_order(self) -> "Span":
+            if self.last < self.first:
+                raise ValueError(f"Last {self.last} is before first {self.first}; swap them")
+            return self
+
+    class Holder(Config):
+        """Of a span."""
+
+        span: Span = Span()
+        """The span."""
+
+    with pytest.raises(ConfigError) as alone:
+        load_config(Span, {"first": 3, "last": 2}, where="a.yaml")
+    assert str(alone.value) == "a.yaml: last 2 is before first 3; swap them"
+    with pytest.raises(ConfigError) as inside:
+        load_config(Holder, {"span": {"first": 3, "last": 2}}, where="a.yaml")
+    assert str(inside.value) == "a.yaml: span: last 2 is before first 3; swap them"
