@@ -21,6 +21,8 @@ def evaluation_inputs(config: EvaluationConfig) -> Inputs:
     }
     if config.bits_per_byte:
         inputs["tokens"] = config.bits_per_byte.tokens
+        domains = config.bits_per_byte.domains
+        inputs["domains_corpus"] = None if domains is None else domains.corpus
     if config.tasks:
         inputs["tasks"] = config.tasks.task_path
         inputs["task_data"] = config.tasks.data_path
