@@ -14,13 +14,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from evaluation import significance, statistics
-from evaluation.scores import Comparison, Item, Score, make_comparison, read_scores
+from evaluation.scores import Comparison, Item, Score, Scores, make_comparison, read_scores
 from evaluation.significance import LEVEL, Correction
 from evaluation.statistics import Estimate
 from millbase.errors import ArtifactError
 
 UNPAIRED = frozenset({"win_rate", "kl"})
 """Already comparisons with another model, so not compared once more."""
+
+
+def comparable(earlier: Scores) -> set[str]:
+    """Names of the scores of an artifact that have a value for each item, which is what a comparison pairs."""
+    metrics: dict[str, set[str]] = {}
+    for score in earlier.scores:
+        if score.items is not None and score.items not in metrics:
+            metrics[score.items] = {name for item in earlier.items(score) for name in item["scores"]}
+    paired = [score for score in earlier.scores if score.task not in UNPAIRED and score.items is not None]
+    return {score.name for score in paired if score.metric in metrics[str(score.items)]}
 
 
 def compare(

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from evaluation.alignment_tax import FORGETTING, TAX, capabilities
+from evaluation.alignment_tax import BITS, FORGETTING, TAX, capabilities
 from evaluation.behaviour_config import DIVERSITY as METRICS
+from evaluation.compare import comparable
 from evaluation.config import EvaluationConfig
 from evaluation.dialogues import has_answers
-from evaluation.scores import metric_name
+from evaluation.safety import expected_metrics
+from evaluation.scores import Scores, metric_name
 
 if TYPE_CHECKING:
     from evaluation.task_files import PreparedTask
@@ -29,8 +31,22 @@ def capability_names(config: EvaluationConfig, tasks: Sequence[PreparedTask]) ->
     return names
 
 
-def expected_names(config: EvaluationConfig, tasks: Sequence[PreparedTask]) -> tuple[list[str], list[str]]:
-    """Scores and comparisons."""
+def expected_names(
+    config: EvaluationConfig,
+    tasks: Sequence[PreparedTask],
+    earlier: Scores | None = None,
+    before: Scores | None = None,
+    reward_model: bool = False,
+) -> tuple[list[str], list[str]]:
+    """Scores and comparisons.
+
+    Args:
+        config: the evaluation.
+        tasks: its tasks.
+        earlier: `previous_scores`.
+        before: what the alignment tax is counted from.
+        reward_model: what is evaluated is a reward model.
+    """
     scores: list[str] = []
     comparisons: list[str] = []
     if config.bits_per_byte:
@@ -43,25 +59,34 @@ def expected_names(config: EvaluationConfig, tasks: Sequence[PreparedTask]) -> t
     scores += able
     more, more_comparisons = _behaviour_names(config)
     scores += more
-    if config.previous or config.previous_scores:
-        comparisons += [f"{name} vs previous" for name in scores]
+    compared = _asked_again(config, tasks, reward_model) if earlier is None else comparable(earlier)
+    comparisons += [f"{name} vs previous" for name in scores if name in compared]
     comparisons += more_comparisons
     if config.win_rate:
         scores += ["win_rate", "win_rate length_controlled"]
         comparisons.append("win_rate vs reference")
     if config.kl:
         scores += ["kl", "kl per_token"]
-    if config.alignment_tax:
-        comparisons += [f"{TAX} vs before"] if capabilities(config.alignment_tax, able) else []
-        comparisons += [f"{FORGETTING} vs before"] if config.bits_per_byte else []
+    if config.alignment_tax and before is not None:
+        known = comparable(before)
+        comparisons += [f"{TAX} vs before"] if known.intersection(capabilities(config.alignment_tax, able)) else []
+        comparisons += [f"{FORGETTING} vs before"] if config.bits_per_byte and BITS in known else []
     return scores, comparisons
+
+
+def _asked_again(config: EvaluationConfig, tasks: Sequence[PreparedTask], reward_model: bool) -> set[str]:
+    """Scores with item values of the blocks that a previous checkpoint without scores is asked too."""
+    if config.previous is None or reward_model:
+        return set()
+    bits = {BITS} if config.bits_per_byte else set()
+    return bits | {metric_name(task.name, label) for task in tasks for label in task.metric_labels(per_item=True)}
 
 
 def _behaviour_names(config: EvaluationConfig) -> tuple[list[str], list[str]]:
     scores: list[str] = []
     comparisons: list[str] = []
     if config.safety:
-        scores += [f"safety {metric}" for metric in ("refusal_rate", "over_refusal", "balanced")]
+        scores += [f"safety {metric}" for metric in expected_metrics(config.safety, config.maximum_bad_share)]
     if config.dialogues:
         judged = {"rating": config.dialogues.judge_model, "reward": config.dialogues.reward_model}
         scores += [f"dialogues {metric}" for metric, judge in judged.items() if judge is not None]

@@ -69,7 +69,7 @@ class _Evaluation:
         earlier = self._previous_scores()
         before = self._scores_before(earlier)
         tasks = self.blocks.tasks if self.config.tasks else []
-        check_names(gates, *expected_names(self.config, tasks))
+        check_names(gates, *expected_names(self.config, tasks, earlier, before, self.blocks.is_reward_model))
         flagged = None if self.config.contamination is None else read_flags(self.config.contamination)
         from transformers.utils import logging
 
@@ -91,16 +91,20 @@ class _Evaluation:
             try:
                 results[name] = self._block(name, function)
             except StageError as error:
-                prompts = getattr(getattr(self.config, name), "prompts", None)
-                failed.append(f"{name}{f' ({prompts})' if prompts else ''}: {error}")
+                failed.append(self._told(name, error))
                 logger.error("block %s", failed[-1])
             except (ConfigError, InputError) as error:
-                raise type(error)(f"{name}: {error}") from error
+                # a mistake in the settings or data: to be mended before more time is spent
+                raise type(error)(self._told(name, error) + _kept(results)) from error
         if failed:
-            kept = f"; kept for the next run: {', '.join(results)}" if results else ""
             several = f"{len(failed)} of {len(requested)} blocks failed. " if len(requested) > 1 else ""
-            raise StageError(f"{several}{' | '.join(failed)}{kept}")
+            raise StageError(f"{several}{' | '.join(failed)}{_kept(results)}")
         return results
+
+    def _told(self, block: str, error: Exception) -> str:
+        """What went wrong, with the block and the file of its prompts."""
+        prompts = getattr(getattr(self.config, block), "prompts", None)
+        return f"{block}{f' ({prompts})' if prompts else ''}: {error}"
 
     def _block(self, name: str, function: Callable[[], BlockResult]) -> BlockResult:
         """Run a block, or take its result from an interrupted run."""
@@ -221,6 +225,10 @@ class _Evaluation:
 
     def _described(self, path: str | None) -> dict[str, str] | None:
         return None if path is None else {"path": path, "digest": self.blocks.digest(path)}
+
+
+def _kept(results: dict[str, BlockResult]) -> str:
+    return f"; kept for the next run: {', '.join(results)}" if results else ""
 
 
 def _items(results: dict[str, BlockResult]) -> Callable[[Score], list[dict[str, Any]]]:

@@ -99,6 +99,13 @@ def read_asked(block: SafetyConfig, maximum_bad_share: float) -> Records[Asked]:
     )
 
 
+def expected_metrics(block: SafetyConfig, maximum_bad_share: float) -> list[str]:
+    """Which rates the file's labels allow. Raises as `read_asked`."""
+    harmful = {one.harmful for one in read_asked(block, maximum_bad_share).rows}
+    rates = [metric for label, metric in ((True, "refusal_rate"), (False, "over_refusal")) if label in harmful]
+    return [*rates, "balanced"] if len(rates) == 2 else rates
+
+
 def judged_classes(
     prompts: Sequence[Prompt], texts: Sequence[str], block: SafetyConfig, config: EvaluationConfig
 ) -> list[Class | None]:

@@ -25,6 +25,7 @@ import jinja2.meta
 import lm_eval.api.task
 import lm_eval.utils
 from lm_eval.api.group import Group
+from lm_eval.api.metrics import bits_per_byte, mean
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.config.task import TaskConfig
 from lm_eval.tasks import TaskManager
@@ -40,6 +41,8 @@ from millbase.errors import ConfigError, InputError, StageError, UserError
 from millbase.log import get_logger
 
 logger = get_logger(__name__)
+PER_ITEM = (mean, bits_per_byte)
+"""Aggregations of metrics that have a value for each item; others mean something for the whole set alone."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,11 @@ class PreparedTask:
         """lm-eval's metric name, with the name of the answer filter when the task has several."""
         return metric if len(self.task._filters) == 1 else f"{metric},{filter_name}"
 
-    def metric_labels(self) -> list[str]:
-        """Names of the scores this task will make, as far as its file says."""
+    def metric_labels(self, per_item: bool = False) -> list[str]:
+        """Names of the scores this task will make, as far as its file says; `per_item`: of those with item values."""
         filters = [ensemble.name for ensemble in self.task._filters]
-        return [self.metric_label(metric, name) for name in filters for metric in self.task.aggregation()]
+        chosen = [name for name, how in self.task.aggregation().items() if not per_item or how in PER_ITEM]
+        return [self.metric_label(metric, name) for name in filters for metric in chosen]
 
 
 @contextmanager

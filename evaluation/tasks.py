@@ -24,7 +24,7 @@ from evaluation.cache import AnswerCache
 from evaluation.engines.base import Engine
 from evaluation.scores import BlockResult, Item, Score, make_score
 from evaluation.statistics import Estimate
-from evaluation.task_files import PreparedTask, compiled_once, first_line, quiet
+from evaluation.task_files import PER_ITEM, PreparedTask, compiled_once, first_line, quiet
 from millbase.atomic import write_json
 from millbase.errors import ConfigError, StageError, UserError
 from millbase.log import get_logger
@@ -169,7 +169,7 @@ def _plain(value: Any, aggregation: Any) -> float | list[float] | None:
     """A number, or `[bits, bytes]`; None for what only means something for the whole set."""
     if aggregation is bits_per_byte:
         return [-float(value[0]) / math.log(2), float(value[1])]
-    if aggregation is mean and isinstance(value, (bool, int, float, np.number)):
+    if aggregation in PER_ITEM and isinstance(value, (bool, int, float, np.number)):
         return float(value)
     return None
 
