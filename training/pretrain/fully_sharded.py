@@ -65,10 +65,14 @@ class Piece:
     start: int
     """The first of the parameter's rows."""
 
+    def among(self, held: torch.Tensor, first: int) -> tuple[int, int]:
+        """First and last (past the end) of the rows that are among `held`, which begin with row `first`."""
+        return max(self.start, first), min(self.start + self.whole.local_shape[0], first + held.size(0))
+
     def part(self, held: torch.Tensor, first: int, prefix: str = "") -> ShardedTensor | None:
         """Those of the rows that are among `held`, which begin with row `first`; None when there are none."""
         whole = self.whole
-        low, high = max(self.start, first), min(self.start + whole.local_shape[0], first + held.size(0))
+        low, high = self.among(held, first)
         if low >= high:
             return None
         lead = whole.prepend_axis_num
@@ -151,8 +155,7 @@ class FullySharded(_BaseDataParallel):  # type: ignore[misc]
         for held in self.held:
             rows = held.rows
             for piece in held.pieces:
-                low = max(piece.start, held.first)
-                high = min(piece.start + piece.whole.local_shape[0], held.first + rows.size(0))
+                low, high = piece.among(rows, held.first)
                 if low < high:
                     target = rows[low - held.first : high - held.first]
                     # Without a name, for that would keep one whole tensor while the next is made.
