@@ -178,6 +178,8 @@ class Scores:
     path: Path
     model_digest: str
     scores: list[Score]
+    document: dict[str, Any]
+    """All of `scores.json`."""
 
     def items(self, score: Score) -> list[Item]:
         """The items behind one of the scores; ArtifactError when the artifact has none."""
@@ -197,6 +199,7 @@ def read_scores(path: str | Path) -> Scores:
         path=manifest.path,
         model_digest=raw["model"]["digest"],
         scores=[Score(**{**row, "ci95": tuple(row["ci95"])}) for row in raw["scores"]],
+        document=raw,
     )
 
 

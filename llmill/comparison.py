@@ -10,11 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from llmill.recipe.summary import format_value
-from llmill.views.show import console
+from llmill.views.show import console, verdict_text
 from millbase.config import suggest
 from millbase.errors import ArtifactError, ConfigError
-
-_STYLES = {"better": "green", "worse": "red"}
 
 
 def print_comparison(scores_a: str | Path, scores_b: str | Path, correction: str = "holm") -> None:
@@ -37,7 +35,7 @@ def print_comparison(scores_a: str | Path, scores_b: str | Path, correction: str
         p, detectable = item.details.get("p_adjusted"), item.details.get("smallest_detectable")
         cells = [item.task, item.metric, format_value(item.value, item.ci95), str(item.n)]
         cells += ["?" if p is None else f"{p:.2g}", "?" if detectable is None else f"{detectable:.2g}"]
-        table.add_row(*map(Text, cells), Text(verdict, style=_STYLES.get(verdict, "dim")))
+        table.add_row(*map(Text, cells), verdict_text(verdict))
     console().print(table)
     what = {"holm": "Holm", "benjamini-hochberg": "Benjamini and Hochberg", "none": "no correction"}[correction]
     print(f"p: paired test, adjusted for {len(comparisons)} comparisons by {what}; better or worse at {LEVEL:.0%}.")

@@ -9,9 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmill.recipe.summary import format_value
-from llmill.views.show import console
-
-_STYLES = {"better": "green", "worse": "red"}
+from llmill.views.show import console, verdict_text
 
 
 def print_verdict(path: Path) -> None:
@@ -30,7 +28,7 @@ def print_verdict(path: Path) -> None:
             format_value(row["difference"], row["ci95"]),
         ]
         cells += [str(row["items"]), *(_number(row[key]) for key in ("p_adjusted", "smallest_detectable"))]
-        table.add_row(*map(Text, cells), Text(row["verdict"], style=_STYLES.get(row["verdict"], "dim")))
+        table.add_row(*map(Text, cells), verdict_text(row["verdict"]))
     output = console()
     output.print(table)
     output.print(Text(found["verdict"], style="bold"))

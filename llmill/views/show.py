@@ -26,13 +26,25 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], left: Sequence[str] = ()) -> None:
+def verdict_text(verdict: str) -> Text:
+    """`better` in green, `worse` in red, what cannot be told without stress."""
+    return Text(verdict, style={"better": "green", "worse": "red"}.get(verdict, "dim"))
+
+
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    left: Sequence[str] = (),
+    stderr: bool = False,
+) -> None:
     """A table; columns named in `left` and those of words are set to the left, numbers to the right."""
-    plain = not sys.stdout.isatty()
+    output = console(stderr)
+    plain = not output.is_terminal
     if title:
-        console().print(Text(title, style="bold"))
+        output.print(Text(title, style="bold"))
     if not rows:
-        print("(none)\n")
+        output.print("(none)\n")
         return
     table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
@@ -40,8 +52,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         table.add_column(name, justify="right" if numbers else "left", overflow="fold", no_wrap=plain)
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(printable(words(cell))) for cell in row))
-    console().print(table)
-    print()
+    output.print(table)
+    output.print()
 
 
 def words(value: object) -> str:
