@@ -214,8 +214,9 @@ class CheckpointLM(AnyLM):
                 groups.setdefault(settings[position], []).append(position)
             texts: dict[int, str] = {}
             for (stop_strings, max_new_tokens, sampling), group in groups.items():
+                room = max(1, self.max_length - max_new_tokens)  # cut here, where it is counted for the task's warning
                 completions = self.engine.generate(
-                    [ids[prompts[i]] or [self._prefix] for i in group],
+                    [ids[prompts[i]][-room:] or [self._prefix] for i in group],
                     max_new_tokens=max_new_tokens,
                     sampling=sampling,
                     seeds=[seeds[i] for i in group],

@@ -17,10 +17,13 @@ import torch
 
 from evaluation.reading import read_prompts, shared_head
 from millbase.errors import ConfigError, StageError
+from millbase.log import get_logger
 from millbase.progress import Bar, progress
 
 if TYPE_CHECKING:
     from training.load import LoadedModel
+
+logger = get_logger(__name__)
 
 IM_END = "<|im_end|>"
 END_OF_TEXT = "<|endoftext|>"
@@ -92,7 +95,7 @@ def generate(
 
     Args:
         loaded: the model.
-        prompts: token ids; a prompt longer than the context minus `max_new_tokens` loses its beginning.
+        prompts: token ids; a prompt longer than the context minus `max_new_tokens` loses its beginning, with a warning.
         max_new_tokens: longest completion.
         sampling: how tokens are chosen.
         seeds: one per prompt; needed unless greedy.
@@ -107,6 +110,13 @@ def generate(
     room = room_for_prompt(loaded.max_length, max_new_tokens, str(loaded.path))
     if sampling.temperature > 0 and (seeds is None or len(seeds) != len(prompts)):
         raise ValueError("sampled generation needs one seed per prompt")
+    cut = sum(len(prompt) > room for prompt in prompts)
+    if cut:
+        logger.warning(
+            "%s: %d of %d prompts did not fit (%d tokens of the model's %d are left beside max_new_tokens %d) and lost "
+            "their beginning; shorten them or lower max_new_tokens",
+            *(description, cut, len(prompts), room, loaded.max_length, max_new_tokens),
+        )
     rows = [list(prompt)[-room:] for prompt in prompts]
     for row in rows:
         assert row, "an empty prompt has nothing to be continued; start it with the document-start token"

@@ -80,10 +80,16 @@ def test_stop_strings_cut_the_text(loaded: LoadedModel, prompts: list[list[int]]
     assert cut[1].stopped and len(cut[1].ids) < len(free[1].ids)
 
 
-def test_long_prompts_lose_their_beginning(loaded: LoadedModel) -> None:
+def test_long_prompts_lose_their_beginning_and_are_counted(
+    loaded: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
     long = [5 + i % 50 for i in range(loaded.max_length + 30)]
-    (completion,) = generate(loaded, [long], max_new_tokens=10)
+    completion, _ = generate(loaded, [long, long[:5]], max_new_tokens=10, description="responses")
     assert completion.prompt_ids == long[-(loaded.max_length - 10) :]
+    assert "responses: 1 of 2 prompts did not fit" in caplog.text and "lower max_new_tokens" in caplog.text
+    caplog.clear()
+    generate(loaded, [long[:5]], max_new_tokens=10)
+    assert not caplog.text
     with pytest.raises(ConfigError, match="leave room"):
         generate(loaded, [long], max_new_tokens=loaded.max_length)
 
