@@ -9,12 +9,15 @@ learned from none of them as far as is known. All engines get the same decoded H
 ours cleaned of boilerplate lines as in a corpus build. Word-F1 of a page: words are runs of `\\w` in lower case,
 counted with repetition; precision and recall are the shared words over ours and over the gold text's; the figures are
 means over pages, a page without any text counting 0. Documents per second are pages over CPU time in one process.
-The figure is ours on WCXB pages of all types, goal 0.89. The last line is JSON.
+The figure is ours on WCXB pages of all types, goal 0.89. Some gold texts are of what a browser showed after scripts had
+run: pages whose HTML, scripts and all, holds under half of the gold text's pairs of words are named, and the figure is
+given without them too, since no engine can find there what is elsewhere. The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import html as entities
 import json
 import logging
 import re
@@ -23,6 +26,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -33,6 +37,10 @@ from millbase.atomic import atomic_write
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WORD = re.compile(r"\w+")
+TAG = re.compile(r"<[^>]*>")
+ESCAPED = {'\\"': " ", "\\n": " ", "\\u003c": "<", "\\/": "/"}  # of strings in scripts
+HELD = 0.5
+"""Real pages are clearly on one side: of 745 WCXB pages five hold under 0.2 of their gold text, the others over 0.6."""
 GOAL = 0.89
 Engine = Callable[[str], str]
 
@@ -67,11 +75,20 @@ def main() -> int:
     wcxb = [page for page in pages if page.source.startswith("wcxb")]
     ours = scores["ours"] if len(compared) == len(pages) else run(engines()["ours"], wcxb)
     value = mean(ours[page.id].f1 for page in wcxb)
-    print(f"\nours on all {len(wcxb)} held-out WCXB pages: word-F1 {value:.4f}\n")
+    print(f"\nours on all {len(wcxb)} held-out WCXB pages: word-F1 {value:.4f}")
+    without = [page.id for page in wcxb if share_held(page.html, page.text) < HELD]
+    held = {
+        "pages": len(wcxb) - len(without),
+        "value": mean(ours[page.id].f1 for page in wcxb if page.id not in without),
+    }
+    print(
+        f"on the {held['pages']} whose HTML holds the gold text: {held['value']:.4f}; not there: {', '.join(without)}\n"
+    )
     figure = {"figure": "word-F1 of extraction on WCXB", "value": round(value, 4), "goal": GOAL, "unit": "word-F1"}
     if options.out:
         with atomic_write(options.out, "w") as file:
-            json.dump({**figure, "pages": len(wcxb), "groups": figures}, file, indent=1)
+            text_held = {**held, "value": round(held["value"], 4), "left_out": without}
+            json.dump({**figure, "pages": len(wcxb), "text_held": text_held, "groups": figures}, file, indent=1)
     print(json.dumps(figure))
     return 0
 
@@ -103,6 +120,19 @@ def run(engine: Engine, pages: list[GoldPage]) -> dict[str, Score]:
         text = engine(page.html)
         scores[page.id] = Score(*word_f1(text, page.text), not text.strip(), time.process_time() - started)
     return scores
+
+
+def share_held(html: str, gold: str) -> float:
+    """Share of the gold text's pairs of words that stand in the source of a page: text, attributes, scripts."""
+    for escape, character in ESCAPED.items():
+        html = html.replace(escape, character)
+    there: set[tuple[str, ...]] = set()
+    for text in (html, TAG.sub(" ", html)):
+        words = WORD.findall(entities.unescape(text).lower())
+        there.update(pairwise(words))
+    wanted = WORD.findall(gold.lower())
+    pairs = list(pairwise(wanted))
+    return mean(pair in there for pair in pairs) if pairs else 1.0
 
 
 def word_f1(text: str, gold: str) -> tuple[float, float, float]:

@@ -3,7 +3,8 @@
 One pass cuts the page into blocks (`native/src/html_parse.cpp`). Each is described by some 250 numbers: its text, the
 words of its class names, what it lies in, its neighbours, the page. A linear model turns words into scores, a forest of
 regression trees judges each block, and a second forest judges again, knowing what the first said of the surroundings.
-So does a small convolutional network that reads the blocks in their order; a block's score is the mean of both.
+So does a small convolutional network that reads the blocks in their order and weighs several readings of the page; a
+block's score is a mean of both.
 From the probabilities follows the threshold that maximises the expected F1 of words on this page (as Ye, Chai, Lee and
 Chieu 2012, "Optimizing F-measures: a tale of two approaches"); it is lower where the model is unsure of a whole page.
 Long blocks that repeat what better ones say are left out: hidden copies of the article, quotations in full, the text

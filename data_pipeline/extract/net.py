@@ -1,9 +1,14 @@
 """Train the convolutional network that judges the blocks of a page in their order; `train.py` calls it. Needs torch.
 
 The forests judge each block by numbers about it and its surroundings, one at a time. This network sees the same numbers
-of all blocks of a page at once, and is trained on what counts: cross-entropy of blocks plus one minus the soft F1 of
-words of the page. It has three hundred inputs, a width of 32 and four residual layers over 3 blocks with gaps of 1, 2,
-4 and 8 (as WaveNet, van den Oord et al. 2016), each also told the mean and the maximum over the page.
+of all blocks of a page at once. It has three hundred inputs and four residual layers over 3 blocks with gaps of 1, 2, 4
+and 8 (as WaveNet, van den Oord et al. 2016), each also told the mean and the maximum over the page.
+
+What annotators take is often all or nothing: the products of a list, the answers below a question, the footnotes. So
+the network gives several readings of a page, each with a score for every block, and a gate with the chance of each
+reading (a mixture of experts that chooses once a page; Jacobs, Jordan, Nowlan and Hinton 1991). Training maximises the
+likelihood of a page's labels under the mixture, so that no reading has to average over both, and a little of the soft
+F1 of the page's words; a block's score is the log-odds of its chance over all readings.
 """
 
 from __future__ import annotations
@@ -23,9 +28,11 @@ from millbase.log import get_logger
 logger = get_logger(__name__)
 
 SETTINGS: dict[str, Any] = {
-    "width": 32, "gaps": [1, 2, 4, 8], "passes": 10, "learning_rate": 2e-3, "weight_decay": 0.02, "dropout": 0.3,
-    "soft_f1": 0.5, "blocks_per_window": 700, "blocks_per_batch": 4000, "pages_per_batch": 24, "seed": 0,
+    "width": 32, "gaps": [1, 2, 4, 8], "readings": 4, "evidence": 24.0, "soft_f1": 0.25, "passes": 12,
+    "learning_rate": 2e-3, "weight_decay": 0.02, "dropout": 0.3, "blocks_per_window": 700, "blocks_per_batch": 4000,
+    "pages_per_batch": 24, "seed": 0,
 }  # fmt: skip
+"""In choosing a reading the labels of a page count as `evidence` independent ones: its blocks are far from that."""
 Floats = NDArray[np.float32]
 
 
@@ -68,18 +75,23 @@ class _Net(nn.Module):
         self.conv = nn.ModuleList(nn.Conv1d(width, width, 3, padding=gap, dilation=gap) for gap in gaps)
         self.norm = nn.ModuleList(nn.LayerNorm(width) for _ in gaps)
         self.page = nn.ModuleList(nn.Linear(2 * width, width) for _ in gaps)
-        self.output = nn.Linear(width, 1)
+        self.common, self.output = nn.Linear(width, 1), nn.Linear(width, SETTINGS["readings"])
+        self.gate = nn.Linear(2 * width, SETTINGS["readings"])
+        with torch.no_grad():  # readings start apart, from strict to generous, and little different otherwise
+            self.output.bias.copy_(torch.linspace(-1, 1, SETTINGS["readings"]))
+            self.output.weight.mul_(0.3)
 
-    def forward(self, x: Tensor, there: Tensor) -> Tensor:
-        """[pages, blocks, inputs], [pages, blocks] (1: a block, 0: none) -> scores [pages, blocks]."""
+    def forward(self, x: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """[pages, blocks, inputs], [pages, blocks] (1: a block, 0: none) -> scores, log-chances of the readings.
+
+        Scores are [pages, blocks, readings], the logarithms of chances [pages, readings].
+        """
         mask = there[..., None]
         h = torch.relu(self.input(self.dropout(x))) * mask
         for conv, norm, page in zip(self.conv, self.norm, self.page, strict=True):
-            mean, most = (h * mask).sum(1) / mask.sum(1), (h - 1e4 * (1 - mask)).amax(1)
-            z = conv(h.transpose(1, 2)).transpose(1, 2) + page(torch.cat([mean, most], -1))[:, None]
+            z = conv(h.transpose(1, 2)).transpose(1, 2) + page(_summary(h, mask))[:, None]
             h = (h + self.dropout(torch.relu(norm(z)))) * mask
-        scores: Tensor = self.output(h)[..., 0]
-        return scores
+        return self.common(h) + self.output(h), torch.log_softmax(self.gate(_summary(h, mask)), -1)
 
     def arrays(self) -> dict[str, Any]:
         """As the extension reads them: weights [.., from, to], in half precision."""
@@ -93,10 +105,16 @@ class _Net(nn.Module):
             "bias": torch.stack([a["bias"] + b["bias"] for a, b in zip(layers, page, strict=True)]),
             "gain": torch.stack([layer["weight"] for layer in norm]),
             "shift": torch.stack([layer["bias"] for layer in norm]),
-            "output": self.output.weight[0], "output_bias": self.output.bias[0],
+            "output": (self.common.weight + self.output.weight).T, "output_bias": self.common.bias + self.output.bias,
+            "gate": self.gate.weight.T, "gate_bias": self.gate.bias,
         }  # fmt: skip
         halves = {name: value.detach().numpy().astype(np.float16) for name, value in found.items()}
         return {**{f"net_{name}": value for name, value in halves.items()}, "net_gaps": np.array(SETTINGS["gaps"])}
+
+
+def _summary(h: Tensor, mask: Tensor) -> Tensor:
+    """Means and maxima over the blocks that are there."""
+    return torch.cat([(h * mask).sum(1) / mask.sum(1), (h - 1e4 * (1 - mask)).amax(1)], -1)
 
 
 def _fit(rows: list[Tensor], pages: list[NetPage]) -> _Net:
@@ -137,14 +155,16 @@ def _batches(pages: list[NetPage], random: np.random.Generator) -> list[list[int
 
 def _loss(net: _Net, batch: list[int], rows: list[Tensor], pages: list[NetPage], random: np.random.Generator) -> Tensor:
     x, label, words, there = _padded(batch, rows, pages, random)
-    scores = net(x, there)
+    scores, chances = net(x, there)
     sized = (words + 1) ** 0.75 * there
-    sized = sized / ((sized * label).sum(1, keepdim=True) + 0.5 * sized.sum(1, keepdim=True))
-    entropy = (functional.binary_cross_entropy_with_logits(scores, label, reduction="none") * sized).sum(1)
-    taken = torch.sigmoid(scores) * there * words
+    sized = sized / sized.sum(1, keepdim=True)
+    labels = label[..., None].expand_as(scores)
+    entropy = (functional.binary_cross_entropy_with_logits(scores, labels, reduction="none") * sized[..., None]).sum(1)
+    likelihood = torch.logsumexp(chances - SETTINGS["evidence"] * entropy, -1) / SETTINGS["evidence"]
+    taken = (torch.sigmoid(scores) * chances.exp()[:, None]).sum(-1) * there * words
     soft_f1 = 2 * (taken * label).sum(1) / (taken.sum(1) + (words * label).sum(1) + 1)
-    weight = torch.tensor([pages[i].weight for i in batch])
-    return ((entropy + SETTINGS["soft_f1"] * (1 - soft_f1)) * weight).mean()
+    gain = likelihood + SETTINGS["soft_f1"] * (soft_f1 - 1)
+    return -(gain * torch.tensor([pages[i].weight for i in batch])).mean()
 
 
 def _padded(

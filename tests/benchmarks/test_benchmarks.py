@@ -64,3 +64,14 @@ assert found == [["0", "4", "8"], ["2", "6"]], found
 assert sample_pages(files, folder / "links") == 10 and len(list((folder / "links").glob("*.warc.gz"))) == 10
 """
     python("-c", code)
+
+
+def test_text_that_only_a_browser_shows_is_told_apart() -> None:
+    code = """
+from extraction import share_held
+assert share_held("<p>One <b>two</b> three&nbsp;four</p>", "One two three four") == 1
+assert share_held('<script>x = {"body": "one\\\\u003cb>two\\\\n three"}</script>', "One two three") == 1
+assert share_held("<div id=app></div><p>one two</p>", "one two three four five") == 0.25
+assert share_held("<p>x</p>", "") == share_held("", "word") == 1  # nothing to look for
+"""
+    python("-c", code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 _LIMIT, _SMALL = np.float32(4), np.float32(1e-5)
+_FAR, _NEVER = 30.0, 1e-6
 
 
 def squash(x: Floats) -> Floats:
@@ -26,18 +28,22 @@ class Net:
         self.arrays = {name: np.asarray(value, dtype=np.float32) for name, value in arrays.items() if name != "gaps"}
 
     def scores(self, x: Floats) -> list[float]:
-        """Scores of the blocks of a page, from their features [blocks, inputs] in reading order."""
+        """Log-odds of the blocks of a page over all its readings, from features [blocks, inputs] in reading order."""
+        if not len(x):
+            return []
         a = self.arrays
         row = np.clip((squash(x) - a["mean"]) * a["scale"], -_LIMIT, _LIMIT)
         h = np.maximum(_multiply(row, a["input"], a["input_bias"]), np.float32(0))
         for layer, gap in enumerate(self.gaps):
-            page = np.concatenate([np.cumsum(h, axis=0)[-1] / np.float32(len(h)), h.max(axis=0)])
-            base = _multiply(page[None], a["page"][layer], a["bias"][layer])
+            base = _multiply(_summary(h)[None], a["page"][layer], a["bias"][layer])
             h = h + self._normalised(_convolve(h, a["conv"][layer], base[0], gap), layer)
-        out = np.full(len(h), float(a["output_bias"]))
-        for c, weight in enumerate(a["output"]):
-            out += (h[:, c] * weight).astype(np.float64)
-        return [float(score) for score in out]
+        gate = _linear(_summary(h)[None], a["gate"], a["gate_bias"])[0]
+        chances = [math.exp(value - max(gate)) for value in gate]
+        total = 0.0
+        for chance in chances:  # not `sum`, which rounds otherwise since Python 3.12
+            total += chance
+        shares = [chance / total for chance in chances]
+        return [_log_odds(readings, shares) for readings in _linear(h, a["output"], a["output_bias"])]
 
     def _normalised(self, z: Floats, layer: int) -> Floats:
         width = np.float32(z.shape[1])
@@ -63,3 +69,25 @@ def _convolve(h: Floats, weights: Floats, base: Floats, gap: int) -> Floats:
     z = _multiply(h, weights[1], z)
     z[: len(h) - near] = _multiply(h[near:], weights[2], z[: len(h) - near])
     return z
+
+
+def _summary(h: Floats) -> Floats:
+    """Means and maxima of each column."""
+    return np.concatenate([np.cumsum(h, axis=0)[-1] / np.float32(len(h)), h.max(axis=0)])
+
+
+def _linear(x: Floats, weights: Floats, bias: Floats) -> list[list[float]]:
+    """`bias` + x @ weights: products in single precision, sums in double."""
+    out = np.broadcast_to(bias.astype(np.float64), (len(x), len(bias))).copy()
+    for k, row in enumerate(weights):
+        out += (x[:, k, None] * row).astype(np.float64)
+    rows: list[list[float]] = out.tolist()
+    return rows
+
+
+def _log_odds(readings: list[float], shares: list[float]) -> float:
+    """Of a block, from its score in each reading of the page and the chances of the readings."""
+    chance = 0.0
+    for score, share in zip(readings, shares, strict=True):
+        chance += share / (1 + math.exp(-min(max(score, -_FAR), _FAR)))
+    return math.log(chance + _NEVER) - math.log(1 - chance + _NEVER)

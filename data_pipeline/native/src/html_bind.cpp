@@ -62,8 +62,12 @@ Net network(const py::dict& arrays) {
     made.scale = numbers(arrays, "scale", inputs);
     made.input = numbers(arrays, "input", inputs * W);
     made.input_bias = numbers(arrays, "input_bias", W);
-    made.output = numbers(arrays, "output", W);
-    made.output_bias = numbers(arrays, "output_bias", 1)[0];
+    const size_t readings = py::len(arrays["output_bias"]);
+    if (!readings) throw py::value_error("the network has no readings; expected one or more");
+    made.output = numbers(arrays, "output", W * readings);
+    made.output_bias = numbers(arrays, "output_bias", readings);
+    made.gate = numbers(arrays, "gate", 2 * W * readings);
+    made.gate_bias = numbers(arrays, "gate_bias", readings);
     const std::vector<float> conv = numbers(arrays, "conv", layers * 3 * W * W);
     const std::vector<float> page = numbers(arrays, "page", layers * 2 * W * W);
     const std::vector<float> bias = numbers(arrays, "bias", layers * W);

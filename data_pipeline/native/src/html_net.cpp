@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 
 // Sums run in one order whatever the width of a vector, and setup.py forbids fused multiply-adds: the same page gives the
@@ -18,6 +19,7 @@ namespace {
 
 constexpr size_t W = Net::WIDTH;
 constexpr float LIMIT = 4, SMALL = 1e-5f;
+constexpr double FAR = 30, NEVER = 1e-6;
 
 // The sign of x and a logarithm to base 2 of 1 + |x|, straight between powers of two: exact arithmetic, no libm.
 inline float squash(float x) {
@@ -28,13 +30,26 @@ inline float squash(float x) {
     return x < 0 ? -size : size;
 }
 
-// out += the row vector `x` of `n` numbers times the matrix `weights` [n][W].
-WIDER void multiply(const float* x, size_t n, const float* weights, float* out) {
-    float sum[W];
-    for (size_t c = 0; c < W; ++c) sum[c] = out[c];
+// out += the rows of `x`, `n` numbers each, times the matrix `weights` [n][W]; a row of weights is read once for all.
+template <size_t ROWS>
+__attribute__((always_inline)) inline void add_products(const float* const (&x)[ROWS], size_t n, const float* weights,
+                                                        float* const (&out)[ROWS]) {
+    float sum[ROWS][W];
+    for (size_t r = 0; r < ROWS; ++r)
+        for (size_t c = 0; c < W; ++c) sum[r][c] = out[r][c];
     for (size_t k = 0; k < n; ++k)
-        for (size_t c = 0; c < W; ++c) sum[c] += x[k] * weights[k * W + c];
-    for (size_t c = 0; c < W; ++c) out[c] = sum[c];
+        for (size_t r = 0; r < ROWS; ++r)
+            for (size_t c = 0; c < W; ++c) sum[r][c] += x[r][k] * weights[k * W + c];
+    for (size_t r = 0; r < ROWS; ++r)
+        for (size_t c = 0; c < W; ++c) out[r][c] = sum[r][c];
+}
+
+WIDER void multiply(const float* x, size_t n, const float* weights, float* out) {
+    add_products<1>({x}, n, weights, {out});
+}
+
+WIDER void multiply_two(const float* x, const float* y, size_t n, const float* weights, float* out, float* other) {
+    add_products<2>({x, y}, n, weights, {out, other});
 }
 
 // Means and maxima of each column, one after the other.
@@ -63,38 +78,83 @@ void add_normalised(const float* z, const Net::Layer& layer, float* h) {
     }
 }
 
+// z[0] and z[1] += what the blocks `i` and `i + 1`, where there are any, say through `weights`.
+void add_blocks(const std::vector<float>& h, std::ptrdiff_t i, const float* weights, float (&z)[2][W]) {
+    const std::ptrdiff_t rows = static_cast<std::ptrdiff_t>(h.size() / W);
+    const bool first = i >= 0 && i < rows, second = i + 1 >= 0 && i + 1 < rows;
+    if (first && second)
+        multiply_two(&h[i * W], &h[(i + 1) * W], W, weights, z[0], z[1]);
+    else if (first)
+        multiply(&h[i * W], W, weights, z[0]);
+    else if (second)
+        multiply(&h[(i + 1) * W], W, weights, z[1]);
+}
+
 void apply(const Net::Layer& layer, std::vector<float>& h, size_t rows) {
     const std::vector<float> page = summary(h, rows);
     std::vector<float> base = layer.bias;  // the same for every block of the page
     multiply(page.data(), 2 * W, layer.page.data(), base.data());
     std::vector<float> out = h;
-    for (size_t i = 0; i < rows; ++i) {
-        float z[W];
-        std::copy(base.begin(), base.end(), z);
-        if (i >= layer.gap) multiply(&h[(i - layer.gap) * W], W, layer.conv.data(), z);
-        multiply(&h[i * W], W, &layer.conv[W * W], z);
-        if (i + layer.gap < rows) multiply(&h[(i + layer.gap) * W], W, &layer.conv[2 * W * W], z);
-        add_normalised(z, layer, &out[i * W]);
+    const auto gap = static_cast<std::ptrdiff_t>(layer.gap);
+    for (size_t i = 0; i < rows; i += 2) {
+        float z[2][W];
+        for (float(&row)[W] : z) std::copy(base.begin(), base.end(), row);
+        const auto at = static_cast<std::ptrdiff_t>(i);
+        add_blocks(h, at - gap, layer.conv.data(), z);
+        add_blocks(h, at, &layer.conv[W * W], z);
+        add_blocks(h, at + gap, &layer.conv[2 * W * W], z);
+        for (size_t k = i; k < std::min(i + 2, rows); ++k) add_normalised(z[k - i], layer, &out[k * W]);
     }
     h = std::move(out);
 }
 
+// bias + x times `weights` [n][readings], in double precision.
+std::vector<double> linear(const float* x, size_t n, const std::vector<float>& weights, const std::vector<float>& bias) {
+    std::vector<double> out(bias.begin(), bias.end());
+    for (size_t k = 0; k < n; ++k)
+        for (size_t r = 0; r < out.size(); ++r) out[r] += static_cast<double>(x[k] * weights[k * out.size() + r]);
+    return out;
+}
+
 }  // namespace
 
+// How likely each reading of the page is.
+std::vector<double> Net::shares(const std::vector<float>& page) const {
+    std::vector<double> out = linear(page.data(), 2 * W, gate, gate_bias);
+    const double most = *std::max_element(out.begin(), out.end());
+    double sum = 0;
+    for (double& share : out) sum += share = std::exp(share - most);
+    for (double& share : out) share /= sum;
+    return out;
+}
+
 std::vector<double> Net::scores(const Matrix& x) const {
-    std::vector<float> h(x.rows * W), row(x.columns);
-    for (size_t i = 0; i < x.rows; ++i) {
-        for (size_t k = 0; k < x.columns; ++k)
-            row[k] = std::min(std::max((squash(x.row(i)[k]) - mean[k]) * scale[k], -LIMIT), LIMIT);
-        std::copy(input_bias.begin(), input_bias.end(), &h[i * W]);
-        multiply(row.data(), x.columns, input.data(), &h[i * W]);
-        for (size_t c = 0; c < W; ++c) h[i * W + c] = std::max(h[i * W + c], 0.0f);
+    if (!x.rows) return {};
+    std::vector<float> h(x.rows * W), row(2 * x.columns);
+    for (size_t i = 0; i < x.rows; i += 2) {
+        const size_t count = std::min<size_t>(2, x.rows - i);
+        for (size_t r = 0; r < count; ++r) {
+            for (size_t k = 0; k < x.columns; ++k)
+                row[r * x.columns + k] =
+                    std::min(std::max((squash(x.row(i + r)[k]) - mean[k]) * scale[k], -LIMIT), LIMIT);
+            std::copy(input_bias.begin(), input_bias.end(), &h[(i + r) * W]);
+        }
+        if (count == 2)
+            multiply_two(row.data(), &row[x.columns], x.columns, input.data(), &h[i * W], &h[(i + 1) * W]);
+        else
+            multiply(row.data(), x.columns, input.data(), &h[i * W]);
     }
-    if (x.rows)
-        for (const Layer& layer : layers) apply(layer, h, x.rows);
-    std::vector<double> out(x.rows, output_bias);
-    for (size_t i = 0; i < x.rows; ++i)
-        for (size_t c = 0; c < W; ++c) out[i] += static_cast<double>(h[i * W + c] * output[c]);
+    for (float& value : h) value = std::max(value, 0.0f);
+    for (const Layer& layer : layers) apply(layer, h, x.rows);
+    const std::vector<double> share = shares(summary(h, x.rows));
+    std::vector<double> out;
+    for (size_t i = 0; i < x.rows; ++i) {
+        const std::vector<double> reading = linear(&h[i * W], W, output, output_bias);
+        double chance = 0;
+        for (size_t r = 0; r < reading.size(); ++r)
+            chance += share[r] / (1 + std::exp(-std::min(std::max(reading[r], -FAR), FAR)));
+        out.push_back(std::log(chance + NEVER) - std::log(1 - chance + NEVER));
+    }
     return out;
 }
 

@@ -5,7 +5,8 @@
 
 namespace llmill::html {
 
-// Residual layers over 3 blocks with growing gaps, each also told the mean and the maximum over the page.
+// Residual layers over 3 blocks with growing gaps, each also told the mean and the maximum over the page. Then several
+// readings of the page, each with a score for every block, and a gate that says how likely each reading is.
 struct Net {
     struct Layer {
         size_t gap = 1;
@@ -19,11 +20,14 @@ struct Net {
     std::vector<float> input;        // [inputs][WIDTH]
     std::vector<float> input_bias;   // [WIDTH]
     std::vector<Layer> layers;
-    std::vector<float> output;  // [WIDTH]
-    float output_bias = 0;
+    std::vector<float> output, output_bias;  // [WIDTH][readings], [readings]
+    std::vector<float> gate, gate_bias;      // [2 * WIDTH][readings], from the means, the maxima; [readings]
 
-    // One score per row; the work grows with the number of rows alone.
+    // The log-odds of each row over all readings of the page; the work grows with the number of rows alone.
     std::vector<double> scores(const Matrix& x) const;
+
+   private:
+    std::vector<double> shares(const std::vector<float>& page) const;
 };
 
 }  // namespace llmill::html

@@ -18,7 +18,7 @@ needs_native = pytest.mark.skipif(
 )
 
 
-def random_net(seed: int = 0) -> dict[str, Any]:
+def random_net(seed: int = 0, readings: int = 4) -> dict[str, Any]:
     make = np.random.default_rng(seed)
 
     def floats(*shape: int) -> Any:
@@ -30,7 +30,8 @@ def random_net(seed: int = 0) -> dict[str, Any]:
         "net_input": floats(INPUTS, WIDTH), "net_input_bias": floats(WIDTH),
         "net_conv": floats(layers, 3, WIDTH, WIDTH), "net_page": floats(layers, 2 * WIDTH, WIDTH),
         "net_bias": floats(layers, WIDTH), "net_gain": floats(layers, WIDTH), "net_shift": floats(layers, WIDTH),
-        "net_output": floats(WIDTH), "net_output_bias": floats(1)[0], "net_gaps": np.array(GAPS),
+        "net_output": floats(WIDTH, readings), "net_output_bias": floats(readings), "net_gaps": np.array(GAPS),
+        "net_gate": floats(2 * WIDTH, readings), "net_gate_bias": floats(readings),
     }  # fmt: skip
 
 
@@ -58,6 +59,15 @@ def test_both_implementations_give_the_same_bits(blocks: int, share: float) -> N
 
 
 @needs_native
+def test_one_reading_is_a_plain_network() -> None:
+    arrays = {**shipped(), **random_net(readings=1), "net_share": np.float64(1.0)}
+    found = make_model(arrays, 4000, 1000).blocks(page(30))
+    gates = {"net_gate": arrays["net_gate"] * 3, "net_gate_bias": arrays["net_gate_bias"] + 1}
+    assert found["scores"].tolist() == make_model({**arrays, **gates}, 4000, 1000).blocks(page(30))["scores"].tolist()
+    assert found["scores"].tolist() == make_model(arrays, 4000, 1000, native=False).blocks(page(30))["scores"]
+
+
+@needs_native
 def test_a_share_mixes_the_scores_of_network_and_forest() -> None:
     alone, half, none = (
         make_model({**shipped(), **random_net(), "net_share": np.float64(share)}, 4000, 1000).blocks(page(20))["scores"]
@@ -71,6 +81,10 @@ def test_a_network_of_another_shape_is_refused() -> None:
     wrong = {**shipped(), **random_net(), "net_share": np.float64(0.5)}
     with pytest.raises(ValueError, match="network's input has 9536 numbers; expected 9568"):
         make_model({**wrong, "net_input": wrong["net_input"][:-1]}, 4000, 1000)
+    with pytest.raises(ValueError, match="network's gate_bias has 3 numbers; expected 4"):
+        make_model({**wrong, "net_gate_bias": wrong["net_gate_bias"][:-1]}, 4000, 1000)
+    with pytest.raises(ValueError, match="the network has no readings"):
+        make_model({**wrong, "net_output_bias": wrong["net_output_bias"][:0]}, 4000, 1000)
     fewer = {name: wrong[name][:-1] for name in ("net_mean", "net_scale", "net_input")}
     with pytest.raises(ValueError, match="the network has 298 inputs; blocks have 299 features"):
         make_model({**wrong, **fewer}, 4000, 1000).blocks(page(3))
@@ -126,5 +140,29 @@ def test_numpy_computes_what_torch_was_trained_on() -> None:
     plain = {"net_mean": np.zeros(7, np.float32), "net_scale": np.ones(7, np.float32), **trained.arrays()}
     found = Net({name.removeprefix("net_"): value for name, value in plain.items()}).scores(x)
     with torch.no_grad():
-        wanted = trained(torch.from_numpy(np.clip(squash(x), -4, 4))[None], torch.ones(1, 30))[0]
+        scores, chances = trained(torch.from_numpy(np.clip(squash(x), -4, 4))[None], torch.ones(1, 30))
+        wanted = torch.logit((torch.sigmoid(scores) * chances.exp()[:, None]).sum(-1))[0]
     assert np.allclose(found, wanted, atol=5e-3)
+
+
+def test_readings_learn_what_is_all_or_nothing() -> None:
+    """Where half of the pages keep their tail and nothing tells which, one reading keeps it and another does not."""
+    torch = pytest.importorskip("torch")
+    from data_pipeline.extract import net
+
+    make, pages = np.random.default_rng(5), []
+    for i in range(80):
+        tail = np.arange(12) >= 6
+        x = make.normal(size=(12, 4)).astype(np.float32)
+        x[:, 1] += 4 * tail
+        label = (~tail | bool(i % 2)).astype(np.float32)
+        pages.append(net.NetPage(x, np.full(12, 20, np.float32), label, 1.0))
+    rows = [torch.from_numpy(held.features) for held in pages]
+    torch.manual_seed(0)
+    fitted = net._fit(rows, pages).eval()
+    with torch.no_grad():
+        scores, chances = fitted(rows[0][None], torch.ones(1, 12))
+    tails = torch.sigmoid(scores[0, 6:]).mean(0)  # by reading
+    likely = chances[0].exp() > 0.2
+    assert tails[likely].min() < 0.2 and tails[likely].max() > 0.8
+    assert 0.3 < float((tails * chances[0].exp()).sum()) < 0.7
