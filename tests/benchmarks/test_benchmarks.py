@@ -75,3 +75,14 @@ assert share_held("<div id=app></div><p>one two</p>", "one two three four five")
 assert share_held("<p>x</p>", "") == share_held("", "word") == 1  # nothing to look for
 """
     python("-c", code)
+
+
+def test_words_are_compared_however_accents_are_encoded() -> None:
+    code = """
+import unicodedata
+from extraction import word_f1
+text = "Größe und Mühe, für alle"
+assert word_f1(text, unicodedata.normalize("NFD", text)) == (1, 1, 1)
+assert word_f1(unicodedata.normalize("NFD", text), "größe und geld") == (2 / 5, 2 / 3, 0.5)
+"""
+    python("-c", code)
