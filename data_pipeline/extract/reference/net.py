@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 _LIMIT, _SMALL = np.float32(4), np.float32(1e-5)
 _FAR, _NEVER = 30.0, 1e-6
+_TERMS = 14  # of power series
+_LN2_HIGH, _LN2_LOW = float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33")
 
 
 def squash(x: Floats) -> Floats:
@@ -18,6 +20,28 @@ def squash(x: Floats) -> Floats:
     above = (np.float32(1) + np.abs(x)).astype(np.float32)
     size = (above.view(np.int32) - np.int32(0x3F800000)).astype(np.float32) * np.float32(2.0**-23)
     return np.where(x < 0, -size, size)
+
+
+def exponential(x: float) -> float:
+    """e to the x in additions and products alone: libm's differ between machines in the last bit."""
+    twos = math.floor(x * float.fromhex("0x1.71547652b82fep+0") + 0.5)
+    rest = (x - twos * _LN2_HIGH) - twos * _LN2_LOW
+    value = 0.0
+    for k in reversed(range(_TERMS)):
+        value = value * rest + 1 / math.factorial(k)
+    return math.ldexp(value, twos)
+
+
+def logarithm(x: float) -> float:
+    """The natural logarithm of x > 0, likewise."""
+    part, twos = math.frexp(x)
+    if part < 0.7071067811865476:
+        part, twos = part * 2, twos - 1
+    t = (part - 1) / (part + 1)
+    value = 0.0
+    for k in reversed(range(_TERMS)):
+        value = value * (t * t) + 1 / (2 * k + 1)
+    return 2 * t * value + twos * 0.6931471805599453
 
 
 class Net:
@@ -38,7 +62,8 @@ class Net:
             base = _multiply(_summary(h)[None], a["page"][layer], a["bias"][layer])
             h = h + self._normalised(_convolve(h, a["conv"][layer], base[0], gap), layer)
         gate = _linear(_summary(h)[None], a["gate"], a["gate_bias"])[0]
-        chances = [math.exp(value - max(gate)) for value in gate]
+        most = max(gate)
+        chances = [exponential(value - most) for value in gate]
         total = 0.0
         for chance in chances:  # not `sum`, which rounds otherwise since Python 3.12
             total += chance
@@ -89,5 +114,5 @@ def _log_odds(readings: list[float], shares: list[float]) -> float:
     """Of a block, from its score in each reading of the page and the chances of the readings."""
     chance = 0.0
     for score, share in zip(readings, shares, strict=True):
-        chance += share / (1 + math.exp(-min(max(score, -_FAR), _FAR)))
-    return math.log(chance + _NEVER) - math.log(1 - chance + _NEVER)
+        chance += share / (1 + exponential(-min(max(score, -_FAR), _FAR)))
+    return logarithm((chance + _NEVER) / (1 - chance + _NEVER))

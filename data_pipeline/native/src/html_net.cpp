@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
 #include <cstring>
 
 // Sums run in one order whatever the width of a vector, and setup.py forbids fused multiply-adds: the same page gives the
@@ -20,6 +19,7 @@ namespace {
 constexpr size_t W = Net::WIDTH;
 constexpr float LIMIT = 4, SMALL = 1e-5f;
 constexpr double FAR = 30, NEVER = 1e-6;
+constexpr size_t TERMS = 14;  // of power series
 
 // The sign of x and a logarithm to base 2 of 1 + |x|, straight between powers of two: exact arithmetic, no libm.
 inline float squash(float x) {
@@ -30,26 +30,49 @@ inline float squash(float x) {
     return x < 0 ? -size : size;
 }
 
-// out += the rows of `x`, `n` numbers each, times the matrix `weights` [n][W]; a row of weights is read once for all.
-template <size_t ROWS>
-__attribute__((always_inline)) inline void add_products(const float* const (&x)[ROWS], size_t n, const float* weights,
-                                                        float* const (&out)[ROWS]) {
-    float sum[ROWS][W];
-    for (size_t r = 0; r < ROWS; ++r)
-        for (size_t c = 0; c < W; ++c) sum[r][c] = out[r][c];
-    for (size_t k = 0; k < n; ++k)
-        for (size_t r = 0; r < ROWS; ++r)
-            for (size_t c = 0; c < W; ++c) sum[r][c] += x[r][k] * weights[k * W + c];
-    for (size_t r = 0; r < ROWS; ++r)
-        for (size_t c = 0; c < W; ++c) out[r][c] = sum[r][c];
+struct Series {
+    double exponential[TERMS], logarithm[TERMS];  // 1 / k!, 1 / (2 k + 1)
+    Series() {
+        double factorial = 1;
+        for (size_t k = 0; k < TERMS; ++k) {
+            if (k) factorial *= static_cast<double>(k);
+            exponential[k] = 1 / factorial;
+            logarithm[k] = 1 / static_cast<double>(2 * k + 1);
+        }
+    }
+};
+const Series series;
+
+// e to the x and the natural logarithm in additions and products alone: libm's differ between machines in the last bit.
+double exponential(double x) {
+    constexpr double LN2_HIGH = 0x1.62e42fee00000p-1, LN2_LOW = 0x1.a39ef35793c76p-33;
+    const double twos = std::floor(x * 0x1.71547652b82fep+0 + 0.5);
+    const double rest = (x - twos * LN2_HIGH) - twos * LN2_LOW;  // at most half of ln 2 from 0
+    double sum = 0;
+    for (size_t k = TERMS; k-- > 0;) sum = sum * rest + series.exponential[k];
+    return std::ldexp(sum, static_cast<int>(twos));
 }
 
+double logarithm(double x) {
+    int twos;
+    double part = std::frexp(x, &twos);
+    if (part < 0.7071067811865476) {
+        part *= 2;
+        --twos;
+    }
+    const double t = (part - 1) / (part + 1), square = t * t;
+    double sum = 0;
+    for (size_t k = TERMS; k-- > 0;) sum = sum * square + series.logarithm[k];
+    return 2 * t * sum + twos * 0.6931471805599453;
+}
+
+// out += the row vector `x` of `n` numbers times the matrix `weights` [n][W].
 WIDER void multiply(const float* x, size_t n, const float* weights, float* out) {
-    add_products<1>({x}, n, weights, {out});
-}
-
-WIDER void multiply_two(const float* x, const float* y, size_t n, const float* weights, float* out, float* other) {
-    add_products<2>({x, y}, n, weights, {out, other});
+    float sum[W];
+    for (size_t c = 0; c < W; ++c) sum[c] = out[c];
+    for (size_t k = 0; k < n; ++k)
+        for (size_t c = 0; c < W; ++c) sum[c] += x[k] * weights[k * W + c];
+    for (size_t c = 0; c < W; ++c) out[c] = sum[c];
 }
 
 // Means and maxima of each column, one after the other.
@@ -78,32 +101,18 @@ void add_normalised(const float* z, const Net::Layer& layer, float* h) {
     }
 }
 
-// z[0] and z[1] += what the blocks `i` and `i + 1`, where there are any, say through `weights`.
-void add_blocks(const std::vector<float>& h, std::ptrdiff_t i, const float* weights, float (&z)[2][W]) {
-    const std::ptrdiff_t rows = static_cast<std::ptrdiff_t>(h.size() / W);
-    const bool first = i >= 0 && i < rows, second = i + 1 >= 0 && i + 1 < rows;
-    if (first && second)
-        multiply_two(&h[i * W], &h[(i + 1) * W], W, weights, z[0], z[1]);
-    else if (first)
-        multiply(&h[i * W], W, weights, z[0]);
-    else if (second)
-        multiply(&h[(i + 1) * W], W, weights, z[1]);
-}
-
 void apply(const Net::Layer& layer, std::vector<float>& h, size_t rows) {
     const std::vector<float> page = summary(h, rows);
     std::vector<float> base = layer.bias;  // the same for every block of the page
     multiply(page.data(), 2 * W, layer.page.data(), base.data());
     std::vector<float> out = h;
-    const auto gap = static_cast<std::ptrdiff_t>(layer.gap);
-    for (size_t i = 0; i < rows; i += 2) {
-        float z[2][W];
-        for (float(&row)[W] : z) std::copy(base.begin(), base.end(), row);
-        const auto at = static_cast<std::ptrdiff_t>(i);
-        add_blocks(h, at - gap, layer.conv.data(), z);
-        add_blocks(h, at, &layer.conv[W * W], z);
-        add_blocks(h, at + gap, &layer.conv[2 * W * W], z);
-        for (size_t k = i; k < std::min(i + 2, rows); ++k) add_normalised(z[k - i], layer, &out[k * W]);
+    for (size_t i = 0; i < rows; ++i) {
+        float z[W];
+        std::copy(base.begin(), base.end(), z);
+        if (i >= layer.gap) multiply(&h[(i - layer.gap) * W], W, layer.conv.data(), z);
+        multiply(&h[i * W], W, &layer.conv[W * W], z);
+        if (i + layer.gap < rows) multiply(&h[(i + layer.gap) * W], W, &layer.conv[2 * W * W], z);
+        add_normalised(z, layer, &out[i * W]);
     }
     h = std::move(out);
 }
@@ -123,28 +132,21 @@ std::vector<double> Net::shares(const std::vector<float>& page) const {
     std::vector<double> out = linear(page.data(), 2 * W, gate, gate_bias);
     const double most = *std::max_element(out.begin(), out.end());
     double sum = 0;
-    for (double& share : out) sum += share = std::exp(share - most);
+    for (double& share : out) sum += share = exponential(share - most);
     for (double& share : out) share /= sum;
     return out;
 }
 
 std::vector<double> Net::scores(const Matrix& x) const {
     if (!x.rows) return {};
-    std::vector<float> h(x.rows * W), row(2 * x.columns);
-    for (size_t i = 0; i < x.rows; i += 2) {
-        const size_t count = std::min<size_t>(2, x.rows - i);
-        for (size_t r = 0; r < count; ++r) {
-            for (size_t k = 0; k < x.columns; ++k)
-                row[r * x.columns + k] =
-                    std::min(std::max((squash(x.row(i + r)[k]) - mean[k]) * scale[k], -LIMIT), LIMIT);
-            std::copy(input_bias.begin(), input_bias.end(), &h[(i + r) * W]);
-        }
-        if (count == 2)
-            multiply_two(row.data(), &row[x.columns], x.columns, input.data(), &h[i * W], &h[(i + 1) * W]);
-        else
-            multiply(row.data(), x.columns, input.data(), &h[i * W]);
+    std::vector<float> h(x.rows * W), row(x.columns);
+    for (size_t i = 0; i < x.rows; ++i) {
+        for (size_t k = 0; k < x.columns; ++k)
+            row[k] = std::min(std::max((squash(x.row(i)[k]) - mean[k]) * scale[k], -LIMIT), LIMIT);
+        std::copy(input_bias.begin(), input_bias.end(), &h[i * W]);
+        multiply(row.data(), x.columns, input.data(), &h[i * W]);
+        for (size_t c = 0; c < W; ++c) h[i * W + c] = std::max(h[i * W + c], 0.0f);
     }
-    for (float& value : h) value = std::max(value, 0.0f);
     for (const Layer& layer : layers) apply(layer, h, x.rows);
     const std::vector<double> share = shares(summary(h, x.rows));
     std::vector<double> out;
@@ -152,8 +154,8 @@ std::vector<double> Net::scores(const Matrix& x) const {
         const std::vector<double> reading = linear(&h[i * W], W, output, output_bias);
         double chance = 0;
         for (size_t r = 0; r < reading.size(); ++r)
-            chance += share[r] / (1 + std::exp(-std::min(std::max(reading[r], -FAR), FAR)));
-        out.push_back(std::log(chance + NEVER) - std::log(1 - chance + NEVER));
+            chance += share[r] / (1 + exponential(-std::min(std::max(reading[r], -FAR), FAR)));
+        out.push_back(logarithm((chance + NEVER) / (1 - chance + NEVER)));
     }
     return out;
 }

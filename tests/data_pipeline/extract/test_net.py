@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_pipeline.extract.blocks import MODEL, make_model
-from data_pipeline.extract.reference.net import Net, squash
+from data_pipeline.extract.reference.net import Net, exponential, logarithm, squash
 from data_pipeline.native import kernels
 
 WIDTH, INPUTS, GAPS = 32, 299, [1, 2, 4, 8]
@@ -96,6 +97,13 @@ def test_squash_is_a_logarithm_of_straight_pieces() -> None:
     many = np.linspace(-1e6, 1e6, 10_001, dtype=np.float32)
     assert np.abs(squash(many) - np.sign(many) * np.log2(1 + np.abs(many))).max() < 0.09
     assert (np.diff(squash(many)) > 0).all()
+
+
+def test_exponentials_and_logarithms_are_right_to_the_last_digits() -> None:
+    for x in [-700.0, -30.0, -1.0, -1e-9, 0.0, 1e-9, 0.3465, 0.3466, 1.0, 29.99, *np.linspace(-31, 31, 997).tolist()]:
+        assert math.isclose(exponential(x), math.exp(x), rel_tol=4e-16)
+    for x in [1e-6, 0.5, 0.7071, 0.7072, 1 - 1e-9, 1.0, 1 + 1e-9, 2.0, 1e6, *np.geomspace(1e-7, 1e7, 997).tolist()]:
+        assert math.isclose(logarithm(x), math.log(x), rel_tol=4e-16, abs_tol=1e-300)
 
 
 def training_pages(count: int) -> list[Any]:
