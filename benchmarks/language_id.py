@@ -1,4 +1,4 @@
-"""Accuracy of language identification on labelled sentences: ours, plain fastText, lingua, CLD2.
+"""Accuracy of language identification on labelled sentences: ours, plain fastText, lingua, CLD2, CLD3.
 
     python benchmarks/language_id.py           # 100 texts of each language and set, about ten minutes
     python benchmarks/language_id.py --quick   # 10 of each, under 50 seconds; without lingua, which loads for longer
@@ -6,10 +6,9 @@
 Sets: single words, word pairs and sentences of lingua's test data (75 languages), sentences of Tatoeba (113), and
 made-up documents of five sentences. Texts in languages that lid.176 does not know are left out. `ours` is fastText
 lid.176 with the script check; `sure` is the accuracy among texts that the default threshold keeps, `kept` their share.
-lingua and CLD2 (pip install lingua-language-detector pycld2) are left out where they are not installed. gcld3 is not
-compared: it comes as source that needs protobuf's headers. CLD2 is another program, and stands here under its own name.
-The texts lie in ../shared/data (LLMILL_TEST_DATA names another folder). The last line is
-JSON.
+lingua, CLD2 and CLD3 (pip install lingua-language-detector pycld2 gcld3) are left out where they are not installed;
+gcld3 comes as source and needs protobuf's compiler and headers (Debian: protobuf-compiler, libprotobuf-dev). The texts
+lie in ../shared/data (LLMILL_TEST_DATA names another folder). The last line is JSON.
 """
 
 from __future__ import annotations
@@ -41,6 +40,7 @@ RESULT = REPOSITORY / "benchmarks" / "results" / "language_id.json"
 DEFAULT = LanguageConfig()
 Labelled = list[tuple[str, str]]
 """(text, code) pairs."""
+Answer = Callable[[str], Guess]
 
 
 def main() -> int:
@@ -103,42 +103,64 @@ def load_sets(folder: Path, per_language: int) -> dict[str, Labelled]:
     return sets
 
 
-def systems(with_lingua: bool) -> dict[str, Callable[[str], Guess]]:
+def systems(with_lingua: bool) -> dict[str, Answer]:
     """What answers with a language, and its confidence where that is a probability."""
     model = find_model(None)
-    found: dict[str, Callable[[str], Guess]] = {
+    found: dict[str, Answer] = {
         "ours": lambda text: identify(text, model, DEFAULT.min_letters, DEFAULT.check_script),
         "fasttext": lambda text: predict([text], model)[0][0],
     }
-    try:
-        import pycld2
-
-        codes = {"iw": "he", "jw": "jv"}
-
-        def cld2(text: str) -> Guess:
-            try:
-                code = pycld2.detect(text)[2][0][1].split("-")[0]
-            except pycld2.error:  # it refuses some control characters
-                code = "un"
-            return Guess(canonical(codes.get(code, code)), -1.0)
-
-        found["cld2"] = cld2
-    except ImportError:
-        print("pycld2 is not installed: left out", file=sys.stderr)
-    if with_lingua:
+    peers = {"cld2": make_cld2, "gcld3": make_gcld3, **({"lingua": make_lingua} if with_lingua else {})}
+    for name, make in peers.items():
         try:
-            from lingua import LanguageDetectorBuilder
-
-            detector = LanguageDetectorBuilder.from_all_languages().build()
-
-            def lingua(text: str) -> Guess:
-                language = detector.detect_language_of(text)
-                return Guess(canonical(language.iso_code_639_1.name.lower()) if language else "und", -1.0)
-
-            found["lingua"] = lingua
-        except ImportError:
-            print("lingua is not installed: left out", file=sys.stderr)
+            found[name] = make()
+        except ImportError as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
     return found
+
+
+def make_cld2() -> Answer:
+    """CLD2; its percentages are not probabilities."""
+    import pycld2
+
+    codes = {"iw": "he", "jw": "jv"}
+
+    def answer(text: str) -> Guess:
+        try:
+            code = pycld2.detect(text)[2][0][1].split("-")[0]
+        except pycld2.error:  # it refuses some control characters
+            code = "un"
+        return Guess(canonical(codes.get(code, code)), -1.0)
+
+    return answer
+
+
+def make_gcld3() -> Answer:
+    """CLD3, with the greatest length that its authors' examples use."""
+    import gcld3
+
+    detector = gcld3.NNetLanguageIdentifier(min_num_bytes=0, max_num_bytes=1000)
+    codes = {"iw": "he", "jw": "jv", "fil": "tl"}
+
+    def answer(text: str) -> Guess:
+        guess = detector.FindLanguage(text)
+        code = guess.language.split("-")[0]  # `ru-Latn` is Russian in Latin letters
+        return Guess(canonical(codes.get(code, code)), guess.probability)
+
+    return answer
+
+
+def make_lingua() -> Answer:
+    """lingua with all its languages, high accuracy."""
+    from lingua import LanguageDetectorBuilder
+
+    detector = LanguageDetectorBuilder.from_all_languages().build()
+
+    def answer(text: str) -> Guess:
+        language = detector.detect_language_of(text)
+        return Guess(canonical(language.iso_code_639_1.name.lower()) if language else "und", -1.0)
+
+    return answer
 
 
 def measure(texts: Labelled, guesses: list[Guess]) -> dict[str, Any]:
