@@ -13,6 +13,7 @@ from data_pipeline.extract.reference.page import Page
 from data_pipeline.extract.reference.tags import FNV, fnv
 
 _LONG, _RUN, _REPEAT_WORDS, _REPEATED = 12, 4, 2000, 0.8
+_WHOLE, _RETOLD = 60, 0.7
 _MONOTONE = 0.6
 
 
@@ -55,16 +56,36 @@ class Decision:
         order = sorted(range(len(scores)), key=lambda i: -scores[i])
         order = list(takewhile(lambda i: self.probability(scores[i]) >= self.low, order))
         allowed = _monotone(a, order)
+        words = {i: hashed_words(page.blocks[i].text, _REPEAT_WORDS, same_digits=False) for i in order}
+        runs = {i: [_run_hash(found[k : k + _RUN]) for k in range(len(found) - _RUN + 1)] for i, found in words.items()}
+        whole = set() if allowed else _wholes(order, words, runs, scores)
         for i in order:
-            words = hashed_words(page.blocks[i].text, _REPEAT_WORDS, same_digits=False)
-            runs = [_run_hash(words[k : k + _RUN]) for k in range(len(words) - _RUN + 1)]
-            known = sum(run in said for run in runs)
-            if a.stats[i].hash not in allowed and len(words) >= _LONG and known >= _REPEATED * len(runs):
+            known = sum(run in said for run in runs[i])
+            repeats = len(words[i]) >= _LONG and known >= _REPEATED * len(runs[i])
+            if i in whole or (repeats and a.stats[i].hash not in allowed):
                 copies.add(i)
             else:
-                said.update(runs)
+                said.update(runs[i])
                 ranked.append(i)
         return ranked, copies
+
+
+def _wholes(
+    candidates: list[int], words: dict[int, list[int]], runs: dict[int, list[int]], scores: list[float]
+) -> set[int]:
+    """Candidates that hold in one block what likely ones tell in pieces: an article again, without its paragraphs."""
+    shortest: dict[int, int] = {}
+    for i in candidates:
+        if scores[i] >= 0:
+            for run in runs[i]:
+                shortest[run] = min(shortest.get(run, len(words[i])), len(words[i]))
+    found = set[int]()
+    for i in candidates:
+        size = len(words[i])
+        told = sum(run in shortest and 2 * shortest[run] <= size for run in runs[i])
+        if size >= _WHOLE and told >= _RETOLD * len(runs[i]):
+            found.add(i)
+    return found
 
 
 def _monotone(a: Analysis, candidates: list[int]) -> set[int]:

@@ -108,6 +108,18 @@ def test_short_blocks_may_repeat_and_long_ones_not() -> None:
     assert decision.choose(page, analyse(page), [3.0] * 6) == [True] * 6
 
 
+def test_of_an_article_and_the_same_in_one_block_the_paragraphs_stay() -> None:
+    """Whatever the scores: the block would be a wall of text."""
+    decision = Decision(np.linspace(0, 1, 65, dtype=np.float32), low=0.05)
+    pieces, whole = "".join(f"<p>{place}</p>" for place in PLACES), f"<div>{' '.join(PLACES)}</div>"
+    page = Parser(pieces + whole, 100, 100).run()
+    assert decision.choose(page, analyse(page), [3.0] * 3 + [1.0] * 3 + [2.0]) == [True] * 6 + [False]
+    page = Parser("<p>The river, which is long.</p>" + whole, 100, 100).run()  # nothing else tells it
+    assert decision.choose(page, analyse(page), [3.0, 2.0]) == [True, True]
+    page = Parser(pieces + whole, 100, 100).run()  # the pieces are hardly main text
+    assert decision.choose(page, analyse(page), [-3.0] * 6 + [2.0])[-1]
+
+
 def test_code_keeps_its_indentation_through_cleaning() -> None:
     code = "def rise(level):\n    if level:\n        return level + {}\n    return {}"
     steps = "".join(
