@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from data_pipeline.extract.reference.features import Analysis, hashed_words
 from data_pipeline.extract.reference.page import Page
-from data_pipeline.extract.reference.tags import FNV, fnv
+from data_pipeline.extract.reference.tags import FNV, TAG, fnv
 
 _LONG, _RUN, _REPEAT_WORDS, _REPEATED = 12, 4, 2000, 0.8
 _WHOLE, _RETOLD = 60, 0.7
 _MONOTONE = 0.6
+_ROWS, _COLUMNS, _CELL_LENGTH = 3, 2, 400
+_TABLE, _ROW, _CAPTION, _CELLS = TAG["TABLE"], TAG["TR"], TAG["CAPTION"], (TAG["TD"], TAG["TH"])
 
 
 class Decision:
-    """The blocks that maximise the expected F1 of words, without those that repeat better ones."""
+    """The blocks that maximise the expected F1 of words, tables whole, without those that repeat better ones."""
 
     def __init__(self, probabilities: NDArray[np.float32], low: float) -> None:
         self.probabilities = probabilities.astype(np.float64).tolist()
@@ -33,6 +35,7 @@ class Decision:
 
     def choose(self, page: Page, a: Analysis, scores: list[float]) -> list[bool]:
         """True for each block that is taken."""
+        scores = _tables_as_one(page, a, scores)
         ranked, copies = self._ranked(page, a, scores)
         words = [t.words for t in a.stats]
         wanted = 0.0
@@ -68,6 +71,43 @@ class Decision:
                 said.update(runs[i])
                 ranked.append(i)
         return ranked, copies
+
+
+def data_tables(page: Page) -> list[bool]:
+    """True for each element that is a table of data: rows and columns of short texts, one a cell, no table inside."""
+    nodes = page.nodes
+    around = [-1] * len(nodes)  # the table that each element lies in, or is
+    rows, cells, captions = ([0] * len(nodes) for _ in range(3))
+    nested = [False] * len(nodes)
+    for i, node in enumerate(nodes):
+        outer = around[node.parent] if node.parent >= 0 else -1
+        around[i] = i if node.tag == _TABLE else outer
+        if outer >= 0:
+            nested[outer] |= node.tag == _TABLE
+            rows[outer] += node.tag == _ROW
+            cells[outer] += node.tag in _CELLS
+            captions[outer] += node.tag == _CAPTION
+    out = [False] * len(nodes)
+    for i, node in enumerate(nodes):
+        if node.tag == _TABLE and not nested[i] and rows[i] >= _ROWS and cells[i] >= _COLUMNS * rows[i]:
+            inside = page.blocks[node.first : node.last]
+            few = len(inside) <= cells[i] + captions[i]
+            out[i] = few and all(len(block.text) <= _CELL_LENGTH for block in inside)
+    return out
+
+
+def _tables_as_one(page: Page, a: Analysis, scores: list[float]) -> list[float]:
+    """Scores with one, the mean weighed by words, for all blocks of a table of data: half a table says nothing."""
+    out = list(scores)
+    for node, is_data in zip(page.nodes, data_tables(page), strict=True):
+        if is_data:
+            weight = total = 0.0
+            for k in range(node.first, node.last):
+                weight += a.stats[k].words + 1
+                total += scores[k] * (a.stats[k].words + 1)
+            for k in range(node.first, node.last):
+                out[k] = total / weight
+    return out
 
 
 def _wholes(

@@ -1,6 +1,7 @@
 #include "html_model.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 
 namespace llmill::html {
 
@@ -44,9 +45,19 @@ bool simple_cell(const Page& page, int32_t cell) {
     return cell >= 0 && page.nodes[cell].last - page.nodes[cell].first == 1;
 }
 
-void separate(const Page& page, const Block& block, const Place& last, const Place& place, std::vector<Py_UCS4>& out) {
+// Adds `mark` for each cell of a row among the elements `first` to `last`, without the latter.
+void mark_cells(const Page& page, int32_t row, int32_t first, int32_t last, std::initializer_list<Py_UCS4> mark,
+                std::vector<Py_UCS4>& out) {
+    for (int32_t k = first; k < last; ++k)
+        if (page.nodes[k].parent == row && (page.nodes[k].tag == TD || page.nodes[k].tag == TH))
+            out.insert(out.end(), mark);
+}
+
+void separate(const Page& page, const Block& block, const Place& last, const Place& place, bool data,
+              std::vector<Py_UCS4>& out) {
     const bool same_row = place.row >= 0 && place.row == last.row && place.cell != last.cell;
     if (same_row && simple_cell(page, place.cell) && simple_cell(page, last.cell)) {
+        if (data) mark_cells(page, place.row, last.cell + 1, place.cell, {' ', '|'}, out);  // empty cells between
         out.insert(out.end(), {' ', '|', ' '});
         return;
     }
@@ -73,13 +84,17 @@ void bullet(const Page& page, int32_t item, std::vector<Py_UCS4>& out) {
 
 std::vector<Py_UCS4> render(const Page& page, const std::vector<bool>& keep) {
     std::vector<Py_UCS4> out;
+    const std::vector<bool> tables = data_tables(page);
     Place last;
     int32_t last_item = -1;
     for (size_t i = 0; i < page.blocks.size(); ++i) {
         if (!keep[i]) continue;
         const Block& block = page.blocks[i];
         const Place place = place_of(page, block.node);
-        if (!out.empty()) separate(page, block, last, place, out);
+        const bool data = place.table >= 0 && tables[place.table];
+        if (!out.empty()) separate(page, block, last, place, data, out);
+        if (data && place.row >= 0 && place.row != last.row && simple_cell(page, place.cell))
+            mark_cells(page, place.row, place.row, place.cell, {'|', ' '}, out);  // empty cells before
         if (place.item >= 0 && place.item != last_item && page.nodes[place.item].first == static_cast<int32_t>(i))
             bullet(page, place.item, out);
         last_item = place.item;

@@ -39,6 +39,12 @@ def all_text(html: str) -> str:
         ("<ol start=3><li>a</li><li><p>b</p></li></ol>", "3. a\n4. b"),
         ("<dl><dt>term<dd>meaning<dt>other<dd>more</dl>", "term\nmeaning\nother\nmore"),
         ("<table><tr><th>x<th>y<tr><td>1<td>2</table>", "x | y\n1 | 2"),
+        (
+            "<table><tr><th><th>x<th>y<th>z<tr><td>a<td><td><td>3<tr><td>b<td>1<td>2<td></table>",
+            "| x | y | z\na | | | 3\nb | 1 | 2",
+        ),
+        ("<table><td>0<tr><td><td>1<tr><td>a<td>2<tr><td>b<td>3</tr><td>c</table>", "0\n| 1\na | 2\nb | 3\nc"),
+        ("<table><tr><td>menu<td width=9><td>text</table>", "menu | text"),  # layout: an empty cell is white space
         ("<table><tr><td><p>a</p><p>b</p></td><td>c</td></tr></table>", "a\n\nb\nc"),
         ("<pre><code>def f():\n    return 1\n\n\nf()</code></pre>", "def f():\n    return 1\n\n\nf()"),
         ("<pre>\n\n  <span>if</span> x:\n\ty</pre>", "  if x:\n\ty"),
@@ -118,6 +124,44 @@ def test_of_an_article_and_the_same_in_one_block_the_paragraphs_stay() -> None:
     assert decision.choose(page, analyse(page), [3.0, 2.0]) == [True, True]
     page = Parser(pieces + whole, 100, 100).run()  # the pieces are hardly main text
     assert decision.choose(page, analyse(page), [-3.0] * 6 + [2.0])[-1]
+
+
+def rows(count: int, cell: str = "td") -> str:
+    return "".join(
+        f"<tr><td>Bridge {number}</td><{cell}>{1900 + number}</{cell}><td>{number} m</td></tr>"
+        for number in range(count)
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "whole"),
+    [
+        (f"<table>{rows(3)}</table>", True),
+        (f"<table><caption>Bridges</caption><thead>{rows(1, 'th')}</thead><tbody>{rows(4)}</tbody></table>", True),
+        (f"<table>{rows(2)}</table>", False),  # too short to be one for sure
+        ("<table>" + "<tr><td>a menu</td></tr>" * 9 + "</table>", False),  # one column
+        (f"<table><tr><td>{PLACES[0] * 4}</td><td>b</td></tr>{rows(3)}</table>", False),  # layout: long texts
+        ("<table>" + "<tr><td><p>a</p><p>b</p><p>c</p></td><td>d</td></tr>" * 4 + "</table>", False),  # blocks in cells
+    ],
+)
+def test_a_table_of_data_stays_whole_or_goes_whole(table: str, whole: bool) -> None:
+    """Half a table says nothing, whatever the scores of its cells."""
+    decision = Decision(np.linspace(0, 1, 65, dtype=np.float32), low=0.05)
+    page = Parser("<p>The bridges of the river.</p>" + table, 1000, 100).run()
+    cells = len(page.blocks) - 1
+    for low, high in ((-8.0, 8.0), (-8.0, 2.0)):  # every second cell is wanted, more or less
+        scores = [5.0] + [high if cell % 2 else low for cell in range(cells)]
+        kept = decision.choose(page, analyse(page), scores)[1:]
+        assert (len(set(kept)) == 1) == whole
+
+
+def test_a_table_around_others_is_layout() -> None:
+    decision = Decision(np.linspace(0, 1, 65, dtype=np.float32), low=0.05)
+    inner = f"<table>{rows(3)}</table>"
+    menu = "<tr><td>Home</td><td>About</td></tr>"
+    page = Parser(f"<table>{menu * 3}<tr><td>{inner}</td><td>{inner}</td></tr></table>", 1000, 100).run()
+    scores = [-8.0] * 6 + [-1.0, 8.0, 8.0] * 3 + [1.0, -8.0, -8.0] * 3
+    assert decision.choose(page, analyse(page), scores) == [False] * 6 + [True] * 9 + [False] * 9
 
 
 def test_code_keeps_its_indentation_through_cleaning() -> None:
