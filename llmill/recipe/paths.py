@@ -53,12 +53,24 @@ def expand(text: str) -> list[str]:
 
 
 def check_exists(config: dict[str, Any], produced: Sequence[Path], where: str) -> None:
-    """InputError when a local path with a data suffix, not made by the run itself, does not exist."""
+    """InputError when what is surely a local path, not made by the run itself, does not exist."""
+    named = set(_named_paths(config))
     for text in strings(config):
         external = is_path_like(text) and "/" in text and not is_below(text, produced) and "://" not in text
-        if external and _DATA_SUFFIX.search(text) and not _is_pattern(text) and not expand(text):
+        sure = text in named or _DATA_SUFFIX.search(text)
+        if external and sure and not _is_pattern(text) and not expand(text):
             start = "relative paths start at the working directory"
             raise InputError(f"{where}: nothing matches {text!r}; check the path ({start})")
+
+
+def _named_paths(value: Any) -> Iterator[str]:
+    """Strings below keys that say they are paths."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from strings(item) if key == "path" or key.endswith("_path") else _named_paths(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _named_paths(item)
 
 
 def _is_pattern(text: str) -> bool:

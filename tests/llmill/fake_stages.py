@@ -28,6 +28,8 @@ class TextConfig(Config):
     """What to write."""
     sources: list[str] = Field(default_factory=list)
     """Directories of other stages, or files, whose text stands first."""
+    data_path: str | None = None
+    """A folder to read."""
     upper: bool = False
     """Whether to write capitals."""
     pause: float = 0.0

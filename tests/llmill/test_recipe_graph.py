@@ -63,6 +63,7 @@ def test_file_config_and_set_override_in_this_order(workplace: Path) -> None:
     assert load_graph("recipe.yaml").stages["s"].config.to_dict() == {
         "text": "from config",
         "sources": [],
+        "data_path": None,
         "upper": True,
         "pause": 1.0,
         "fail": None,
@@ -127,3 +128,22 @@ def test_missing_input_file_is_found_before_anything_runs(workplace: Path) -> No
     with pytest.raises(InputError, match=r"nothing matches 'data/\*.jsonl.gz'"):
         load_graph("recipe.yaml", ["inputs.files=data/*.jsonl.gz"])
     assert not Path("runs").exists()
+
+
+def test_a_missing_folder_below_a_key_that_says_path_is_found_too(workplace: Path) -> None:
+    """As `tasks.task_path` of an evaluation, which comes after hours of pretraining."""
+
+    def load(first: str, second: str = "${one}/cache") -> None:
+        Path("recipe.yaml").write_text(
+            f"stages:\n  one: {{run: 'fake_stages:build_text', config: {{data_path: '{first}'}}}}\n"
+            f"  two: {{run: 'fake_stages:build_text', config: {{data_path: '{second}', text: 'and/or'}}}}\n"
+        )
+        load_graph("recipe.yaml")
+
+    with pytest.raises(InputError, match=r"stage 'one': nothing matches 'evals/tasks'; check the path"):
+        load("evals/tasks")
+    Path("evals/tasks").mkdir(parents=True)
+    load("evals/tasks")
+    load("s3://bucket/evals")
+    with pytest.raises(InputError, match=r"stage 'two': nothing matches 'evals/data'"):
+        load("evals/tasks", "evals/data")
