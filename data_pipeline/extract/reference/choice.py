@@ -74,7 +74,7 @@ class Decision:
 
 
 def data_tables(page: Page) -> list[bool]:
-    """True for each element that is a table of data: rows and columns of short texts, one a cell, no table inside."""
+    """True for each table of data: rows and columns of short texts, one a cell, no table inside, half of it filled."""
     nodes = page.nodes
     around = [-1] * len(nodes)  # the table that each element lies in, or is
     rows, cells, captions = ([0] * len(nodes) for _ in range(3))
@@ -91,8 +91,8 @@ def data_tables(page: Page) -> list[bool]:
     for i, node in enumerate(nodes):
         if node.tag == _TABLE and not nested[i] and rows[i] >= _ROWS and cells[i] >= _COLUMNS * rows[i]:
             inside = page.blocks[node.first : node.last]
-            few = len(inside) <= cells[i] + captions[i]
-            out[i] = few and all(len(block.text) <= _CELL_LENGTH for block in inside)
+            filled = cells[i] <= 2 * len(inside) and len(inside) <= cells[i] + captions[i]
+            out[i] = filled and all(len(block.text) <= _CELL_LENGTH for block in inside)
     return out
 
 

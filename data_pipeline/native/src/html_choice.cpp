@@ -129,8 +129,9 @@ std::vector<bool> data_tables(const Page& page) {
     std::vector<bool> out(page.nodes.size(), false);
     for (const auto& [index, table] : tables) {
         const Node& node = page.nodes[index];
+        const int texts = node.last - node.first;
         out[index] = !table.nested && table.rows >= ROWS && table.cells >= COLUMNS * table.rows &&
-                     node.last - node.first <= table.cells + table.captions &&
+                     table.cells <= 2 * texts && texts <= table.cells + table.captions &&
                      std::all_of(page.blocks.begin() + node.first, page.blocks.begin() + node.last,
                                  [](const Block& block) { return block.text1 - block.text0 <= CELL_LENGTH; });
     }

@@ -5,7 +5,7 @@
 
 namespace llmill::html {
 
-// True for each element that is a table of data: rows and columns of short texts, one a cell, no table inside.
+// True for each table of data: rows and columns of short texts, one a cell, no table inside, half of it filled.
 std::vector<bool> data_tables(const Page& page);
 
 struct Decision {

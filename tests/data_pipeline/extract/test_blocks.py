@@ -44,6 +44,7 @@ def all_text(html: str) -> str:
             "| x | y | z\na | | | 3\nb | 1 | 2",
         ),
         ("<table><td>0<tr><td><td>1<tr><td>a<td>2<tr><td>b<td>3</tr><td>c</table>", "0\n| 1\na | 2\nb | 3\nc"),
+        ("<table>" + "<tr><td>a<td><td><td><td>b" * 3 + "</table>", "a | b\na | b\na | b"),  # nearly empty
         ("<table><tr><td>menu<td width=9><td>text</table>", "menu | text"),  # layout: an empty cell is white space
         ("<table><tr><td><p>a</p><p>b</p></td><td>c</td></tr></table>", "a\n\nb\nc"),
         ("<pre><code>def f():\n    return 1\n\n\nf()</code></pre>", "def f():\n    return 1\n\n\nf()"),
