@@ -41,6 +41,8 @@ DEFAULT = LanguageConfig()
 Labelled = list[tuple[str, str]]
 """(text, code) pairs."""
 Answer = Callable[[str], Guess]
+CLD_CODES = {"iw": "he", "jw": "jv", "fil": "tl"}
+"""As CLD2 and CLD3 name Hebrew, Javanese and Filipino."""
 
 
 def main() -> int:
@@ -123,14 +125,12 @@ def make_cld2() -> Answer:
     """CLD2; its percentages are not probabilities."""
     import pycld2
 
-    codes = {"iw": "he", "jw": "jv"}
-
     def answer(text: str) -> Guess:
         try:
             code = pycld2.detect(text)[2][0][1].split("-")[0]
         except pycld2.error:  # it refuses some control characters
             code = "un"
-        return Guess(canonical(codes.get(code, code)), -1.0)
+        return Guess(canonical(CLD_CODES.get(code, code)), -1.0)
 
     return answer
 
@@ -140,12 +140,11 @@ def make_gcld3() -> Answer:
     import gcld3
 
     detector = gcld3.NNetLanguageIdentifier(min_num_bytes=0, max_num_bytes=1000)
-    codes = {"iw": "he", "jw": "jv", "fil": "tl"}
 
     def answer(text: str) -> Guess:
         guess = detector.FindLanguage(text)
         code = guess.language.split("-")[0]  # `ru-Latn` is Russian in Latin letters
-        return Guess(canonical(codes.get(code, code)), guess.probability)
+        return Guess(canonical(CLD_CODES.get(code, code)), guess.probability)
 
     return answer
 

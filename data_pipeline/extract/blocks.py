@@ -7,8 +7,8 @@ So does a small convolutional network that reads the blocks in their order and w
 block's score is a mean of both.
 From the probabilities follows the threshold that maximises the expected F1 of words on this page (as Ye, Chai, Lee and
 Chieu 2012, "Optimizing F-measures: a tale of two approaches"); it is lower where the model is unsure of a whole page.
-Long blocks that repeat what better ones say are left out: hidden copies of the article, quotations in full, the text
-once more for printing.
+Tables of data stay or go whole. Long blocks that repeat what better ones say are left out: copies of the article,
+quotations in full, the text once more for printing.
 
 Without the extension, `reference/` computes the same in plain Python, some fifty times slower. The model is trained by
 `train.py` and lies beside this file.

@@ -99,11 +99,11 @@ class _Aligner:
 
     def _balance(self) -> None:
         bag = _Bag(self.words, self.gold)
-        for i in np.flatnonzero(self.kept):
-            bag.add([int(i)])
-        for i in sorted(np.flatnonzero(self.kept), key=lambda i: -len(self.words[i])):
-            if len(self.words[i]) >= _LONG_COPY and bag.f1_without(int(i)) > bag.f1():
-                bag.remove(int(i))
+        kept = np.flatnonzero(self.kept).tolist()
+        bag.add(kept)
+        for i in sorted(kept, key=lambda i: -len(self.words[i])):
+            if len(self.words[i]) >= _LONG_COPY and bag.f1_without(i) > bag.f1():
+                bag.remove(i)
                 self.kept[i] = False
         edges = [-1, *np.flatnonzero(self.kept).tolist(), len(self.words)]
         gaps = [range(a + 1, b) for a, b in pairwise(edges) if b - a > 1]

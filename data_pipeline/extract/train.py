@@ -92,9 +92,9 @@ class _Rows:
     """The blocks of a page that are trained on."""
 
     page: GoldPage
+    label: NDArray[np.bool_]
+    """Of all its blocks."""
     chosen: NDArray[np.intp]
-    first: int
-    """Its first row in the training matrix."""
 
 
 class _Data:
@@ -114,7 +114,7 @@ class _Data:
             label = block_labels(blocks["texts"], page.text)
             weight = _weights(blocks["words"], label) * PAGE_WEIGHT.get(page.source, 1.0)
             chosen, factor = _sample(label, random)
-            self.rows.append(_Rows(page, chosen, count))
+            self.rows.append(_Rows(page, label, chosen))
             count += len(chosen)
             ends = blocks["ends"].astype(np.int64)
             starts = np.concatenate([[0], ends[:-1]])
@@ -156,11 +156,10 @@ class _Data:
         """All blocks of all pages, with the features that the model which has not seen the page makes of them."""
         made = [make_model(arrays, _MAX_TAGS, _MAX_BLOCKS) for arrays in models]
         pages = []
-        for page in (rows.page for rows in self.rows):
-            blocks = made[page.fold].blocks(page.html)
-            label = block_labels(blocks["texts"], page.text).astype(np.float32)
-            words = blocks["words"].astype(np.float32)
-            pages.append(NetPage(blocks["far"], words, label, PAGE_WEIGHT.get(page.source, 1.0)))
+        for rows in self.rows:
+            blocks = made[rows.page.fold].blocks(rows.page.html)
+            words, label = blocks["words"].astype(np.float32), rows.label.astype(np.float32)
+            pages.append(NetPage(blocks["far"], words, label, PAGE_WEIGHT.get(rows.page.source, 1.0)))
         return pages
 
     def forest(self, name: str, x: NDArray[np.float32], rows: NDArray[np.bool_], settings: dict[str, Any]) -> Arrays:

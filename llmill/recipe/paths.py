@@ -23,14 +23,7 @@ _GLOB = re.compile(r"[*?\[]")
 
 def strings(value: Any) -> Iterator[str]:
     """Every string value (not key) of a nested JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from strings(item)
+    return (text for text, _ in _strings(value))
 
 
 def is_path_like(text: str) -> bool:
@@ -54,23 +47,24 @@ def expand(text: str) -> list[str]:
 
 def check_exists(config: dict[str, Any], produced: Sequence[Path], where: str) -> None:
     """InputError when what is surely a local path, not made by the run itself, does not exist."""
-    named = set(_named_paths(config))
-    for text in strings(config):
+    for text, named in _strings(config):
         external = is_path_like(text) and "/" in text and not is_below(text, produced) and "://" not in text
-        sure = text in named or _DATA_SUFFIX.search(text)
+        sure = named or _DATA_SUFFIX.search(text)
         if external and sure and not _is_pattern(text) and not expand(text):
             start = "relative paths start at the working directory"
             raise InputError(f"{where}: nothing matches {text!r}; check the path ({start})")
 
 
-def _named_paths(value: Any) -> Iterator[str]:
-    """Strings below keys that say they are paths."""
-    if isinstance(value, dict):
+def _strings(value: Any, named: bool = False) -> Iterator[tuple[str, bool]]:
+    """Strings, and whether a key above them says that they are paths."""
+    if isinstance(value, str):
+        yield value, named
+    elif isinstance(value, dict):
         for key, item in value.items():
-            yield from strings(item) if key == "path" or key.endswith("_path") else _named_paths(item)
+            yield from _strings(item, named or key == "path" or key.endswith("_path"))
     elif isinstance(value, list):
         for item in value:
-            yield from _named_paths(item)
+            yield from _strings(item, named)
 
 
 def _is_pattern(text: str) -> bool:

@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 
 from data_pipeline.extract.reference.features import Analysis, hashed_words
 from data_pipeline.extract.reference.page import Page
-from data_pipeline.extract.reference.tags import FNV, TAG, fnv
+from data_pipeline.extract.reference.tags import FNV, fnv
 
 _LONG, _RUN, _REPEAT_WORDS, _REPEATED = 12, 4, 2000, 0.8
 _WHOLE, _RETOLD = 60, 0.7
 _MONOTONE = 0.6
-_ROWS, _COLUMNS, _CELL_LENGTH = 3, 2, 400
-_TABLE, _ROW, _CAPTION, _CELLS = TAG["TABLE"], TAG["TR"], TAG["CAPTION"], (TAG["TD"], TAG["TH"])
 
 
 class Decision:
@@ -35,7 +33,7 @@ class Decision:
 
     def choose(self, page: Page, a: Analysis, scores: list[float]) -> list[bool]:
         """True for each block that is taken."""
-        scores = _tables_as_one(page, a, scores)
+        scores = _even_tables(page, a, scores)
         ranked, copies = self._ranked(page, a, scores)
         words = [t.words for t in a.stats]
         wanted = 0.0
@@ -73,34 +71,11 @@ class Decision:
         return ranked, copies
 
 
-def data_tables(page: Page) -> list[bool]:
-    """True for each table of data: rows and columns of short texts, one a cell, no table inside, half of it filled."""
-    nodes = page.nodes
-    around = [-1] * len(nodes)  # the table that each element lies in, or is
-    rows, cells, captions = ([0] * len(nodes) for _ in range(3))
-    nested = [False] * len(nodes)
-    for i, node in enumerate(nodes):
-        outer = around[node.parent] if node.parent >= 0 else -1
-        around[i] = i if node.tag == _TABLE else outer
-        if outer >= 0:
-            nested[outer] |= node.tag == _TABLE
-            rows[outer] += node.tag == _ROW
-            cells[outer] += node.tag in _CELLS
-            captions[outer] += node.tag == _CAPTION
-    out = [False] * len(nodes)
-    for i, node in enumerate(nodes):
-        if node.tag == _TABLE and not nested[i] and rows[i] >= _ROWS and cells[i] >= _COLUMNS * rows[i]:
-            inside = page.blocks[node.first : node.last]
-            filled = cells[i] <= 2 * len(inside) and len(inside) <= cells[i] + captions[i]
-            out[i] = filled and all(len(block.text) <= _CELL_LENGTH for block in inside)
-    return out
-
-
-def _tables_as_one(page: Page, a: Analysis, scores: list[float]) -> list[float]:
+def _even_tables(page: Page, a: Analysis, scores: list[float]) -> list[float]:
     """Scores with one, the mean weighed by words, for all blocks of a table of data: half a table says nothing."""
     out = list(scores)
-    for node, is_data in zip(page.nodes, data_tables(page), strict=True):
-        if is_data:
+    for node in page.nodes:
+        if node.data_table:
             weight = total = 0.0
             for k in range(node.first, node.last):
                 weight += a.stats[k].words + 1
@@ -113,7 +88,7 @@ def _tables_as_one(page: Page, a: Analysis, scores: list[float]) -> list[float]:
 def _wholes(
     candidates: list[int], words: dict[int, list[int]], runs: dict[int, list[int]], scores: list[float]
 ) -> set[int]:
-    """Candidates that hold in one block what likely ones tell in pieces: an article again, without its paragraphs."""
+    """Candidates that hold in one block what likely ones tell in pieces: an article without its paragraphs."""
     shortest: dict[int, int] = {}
     for i in candidates:
         if scores[i] >= 0:

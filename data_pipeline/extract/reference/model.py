@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_pipeline.extract.reference.choice import Decision, data_tables
+from data_pipeline.extract.reference.choice import Decision
 from data_pipeline.extract.reference.features import Features, analyse, context
 from data_pipeline.extract.reference.net import Net
 from data_pipeline.extract.reference.page import Block, Page
@@ -135,10 +135,10 @@ def _cells(page: Page, row: int, first: int, last: int) -> int:
     return sum(node.parent == row and node.tag in (TAG["TD"], TAG["TH"]) for node in page.nodes[first:last])
 
 
-def _separator(page: Page, block: Block, last: _Place, place: _Place, data: list[bool]) -> str:
+def _separator(page: Page, block: Block, last: _Place, place: _Place, data: bool) -> str:
     same_row = place.row >= 0 and place.row == last.row and place.cell != last.cell
     if same_row and _simple(page, place.cell) and _simple(page, last.cell):
-        skipped = data[place.table] and _cells(page, place.row, last.cell + 1, place.cell)
+        skipped = data and _cells(page, place.row, last.cell + 1, place.cell)
         return " |" * (skipped + 1) + " "
     same_list = place.list >= 0 and place.list == last.list and place.table == last.table
     same_terms = place.term >= 0 and place.term == last.term
@@ -150,14 +150,14 @@ def render(page: Page, keep: list[bool]) -> str:
     """The chosen blocks as text."""
     out: list[str] = []
     last, last_item = _Place(page, 0), -1
-    data = [*data_tables(page), False]  # the last: in no table
     for i, block in enumerate(page.blocks):
         if not keep[i]:
             continue
         place = _Place(page, block.node)
+        data = place.table >= 0 and page.nodes[place.table].data_table
         if out:
             out.append(_separator(page, block, last, place, data))
-        if data[place.table] and place.row not in (-1, last.row) and _simple(page, place.cell):
+        if data and place.row not in (-1, last.row) and _simple(page, place.cell):
             out.append("| " * _cells(page, place.row, place.row, place.cell))
         if place.item >= 0 and place.item != last_item and page.nodes[place.item].first == i:
             node = page.nodes[place.item]

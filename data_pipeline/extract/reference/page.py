@@ -22,6 +22,7 @@ class Node:
     list_depth: int = 0
     ordinal: int = -1
     author: bool = False
+    data_table: bool = False
 
 
 @dataclass

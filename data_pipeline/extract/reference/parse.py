@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from data_pipeline.extract.reference.page import Node, Page
+from data_pipeline.extract.reference.tables import mark_data_tables
 from data_pipeline.extract.reference.tags import (
     ATTRIBUTES,
     AUTHOR_NAMES,
@@ -88,6 +89,7 @@ class Parser(Writer):
         while self.stack:
             self.pop_top()
         self.page.nodes[0].last = len(self.page.blocks)
+        mark_data_tables(self.page)
         return self.page
 
     # ---- tokenizer

@@ -42,6 +42,7 @@ struct Node {
     int32_t list_depth = 0;   // lists it lies in
     int32_t ordinal = -1;     // of an item in an ordered list
     bool author = false;      // its class or the like says author or byline
+    bool data_table = false;  // rows and columns of short texts, one a cell, no table inside, half of it filled
 };
 
 // A run of text without a block-level boundary.
@@ -94,5 +95,6 @@ constexpr uint32_t fnv(const char* s) {
 
 void set_entities(PyObject* names, PyObject* charrefs, PyObject* invalid);
 Page parse(PyObject* text, const Limits& limits);
+void mark_data_tables(Page& page);
 
 }  // namespace llmill::html

@@ -15,21 +15,11 @@ constexpr size_t WHOLE = 60;      // words of a block that may hold a whole arti
 constexpr double RETOLD = 0.7;    // share of its runs of words that likely blocks of at most half its length tell
 // Share of the words in long blocks that are alike three times or more, in a page that repeats itself.
 constexpr double MONOTONE = 0.6;
-// A table of data: so many rows, columns on average, characters of a cell at most; one block a cell, no table inside.
-constexpr int ROWS = 3, COLUMNS = 2;
-constexpr uint32_t CELL_LENGTH = 400;
 
-struct Table {
-    int rows = 0, cells = 0, captions = 0;
-    bool nested = false;
-};
-
-// Scores with one, the mean weighed by words, for all blocks of a table of data: half a table says nothing.
-std::vector<double> tables_as_one(const Page& page, const Analysis& a, std::vector<double> scores) {
-    const std::vector<bool> data = data_tables(page);
-    for (size_t i = 0; i < data.size(); ++i) {
-        if (!data[i]) continue;
-        const Node& node = page.nodes[i];
+// Gives all blocks of a table of data one score, the mean weighed by words: half a table says nothing.
+void even_tables(const Page& page, const Analysis& a, std::vector<double>& scores) {
+    for (const Node& node : page.nodes) {
+        if (!node.data_table) continue;
         double weight = 0, total = 0;
         for (int32_t k = node.first; k < node.last; ++k) {
             weight += a.stats[k].words + 1;
@@ -37,7 +27,6 @@ std::vector<double> tables_as_one(const Page& page, const Analysis& a, std::vect
         }
         for (int32_t k = node.first; k < node.last; ++k) scores[k] = total / weight;
     }
-    return scores;
 }
 
 // The words of a block and its runs of four.
@@ -75,7 +64,7 @@ class Said {
     std::unordered_set<uint32_t> runs_;
 };
 
-// Candidates that hold in one block what likely ones tell in pieces: an article once more, without its paragraphs.
+// Which candidates, best first, hold in one block what likely ones tell in pieces: an article without its paragraphs.
 std::vector<bool> wholes(const std::vector<size_t>& candidates, const std::vector<Runs>& runs,
                          const std::vector<double>& scores) {
     std::vector<bool> out(candidates.size(), false);
@@ -112,32 +101,6 @@ bool repeats_itself(const Analysis& a, const std::vector<size_t>& candidates,
 
 }  // namespace
 
-std::vector<bool> data_tables(const Page& page) {
-    std::vector<int32_t> around(page.nodes.size(), -1);  // the table that each element lies in, or is
-    std::unordered_map<int32_t, Table> tables;
-    for (size_t i = 0; i < page.nodes.size(); ++i) {
-        const Node& node = page.nodes[i];
-        const int32_t outer = node.parent >= 0 ? around[node.parent] : -1;
-        around[i] = node.tag == TABLE ? static_cast<int32_t>(i) : outer;
-        if (outer < 0) continue;
-        Table& table = tables[outer];
-        table.nested = table.nested || node.tag == TABLE;
-        table.rows += node.tag == TR;
-        table.cells += node.tag == TD || node.tag == TH;
-        table.captions += node.tag == CAPTION;
-    }
-    std::vector<bool> out(page.nodes.size(), false);
-    for (const auto& [index, table] : tables) {
-        const Node& node = page.nodes[index];
-        const int texts = node.last - node.first;
-        out[index] = !table.nested && table.rows >= ROWS && table.cells >= COLUMNS * table.rows &&
-                     table.cells <= 2 * texts && texts <= table.cells + table.captions &&
-                     std::all_of(page.blocks.begin() + node.first, page.blocks.begin() + node.last,
-                                 [](const Block& block) { return block.text1 - block.text0 <= CELL_LENGTH; });
-    }
-    return out;
-}
-
 double Decision::probability(double score) const {
     const double place = (std::min(std::max(score, -8.0), 8.0) + 8.0) * 4.0;
     const size_t below = std::min(static_cast<size_t>(place), probabilities.size() - 2);
@@ -147,8 +110,8 @@ double Decision::probability(double score) const {
 }
 
 std::vector<bool> Decision::choose(const Page& page, const Analysis& analysis,
-                                   const std::vector<double>& blocks) const {
-    const std::vector<double> scores = tables_as_one(page, analysis, blocks);
+                                   std::vector<double> scores) const {
+    even_tables(page, analysis, scores);
     const size_t n = scores.size();
     std::vector<size_t> order(n);
     std::iota(order.begin(), order.end(), size_t{0});

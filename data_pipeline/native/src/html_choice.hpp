@@ -5,16 +5,13 @@
 
 namespace llmill::html {
 
-// True for each table of data: rows and columns of short texts, one a cell, no table inside, half of it filled.
-std::vector<bool> data_tables(const Page& page);
-
 struct Decision {
     std::vector<float> probabilities;  // at scores -8, -7.75, ... 8
     double low = 0.1;                  // blocks less probable are not looked at
 
     double probability(double score) const;
     // The blocks that maximise the expected F1 of words, tables whole, without those that repeat better ones.
-    std::vector<bool> choose(const Page& page, const Analysis& analysis, const std::vector<double>& blocks) const;
+    std::vector<bool> choose(const Page& page, const Analysis& analysis, std::vector<double> scores) const;
 };
 
 }  // namespace llmill::html

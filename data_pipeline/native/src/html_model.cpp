@@ -84,14 +84,13 @@ void bullet(const Page& page, int32_t item, std::vector<Py_UCS4>& out) {
 
 std::vector<Py_UCS4> render(const Page& page, const std::vector<bool>& keep) {
     std::vector<Py_UCS4> out;
-    const std::vector<bool> tables = data_tables(page);
     Place last;
     int32_t last_item = -1;
     for (size_t i = 0; i < page.blocks.size(); ++i) {
         if (!keep[i]) continue;
         const Block& block = page.blocks[i];
         const Place place = place_of(page, block.node);
-        const bool data = place.table >= 0 && tables[place.table];
+        const bool data = place.table >= 0 && page.nodes[place.table].data_table;
         if (!out.empty()) separate(page, block, last, place, data, out);
         if (data && place.row >= 0 && place.row != last.row && simple_cell(page, place.cell))
             mark_cells(page, place.row, place.row, place.cell, {'|', ' '}, out);  // empty cells before

@@ -415,10 +415,12 @@ class Parser : public Writer<Unit> {
 }  // namespace
 
 Page parse(PyObject* text, const Limits& limits) {
-    return with_characters(text, [&](auto* characters, Py_ssize_t length) {
+    Page page = with_characters(text, [&](auto* characters, Py_ssize_t length) {
         using Unit = std::remove_const_t<std::remove_pointer_t<decltype(characters)>>;
         return Parser<Unit>(characters, static_cast<size_t>(length), limits).run();
     });
+    mark_data_tables(page);
+    return page;
 }
 
 }  // namespace llmill::html
